@@ -1,0 +1,98 @@
+"""Which operator costs what: one decorator, one table, plain arithmetic over recorded shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from numel.facts.trace import OpRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one operator computes. `macs` are multiply-accumulates of matrix products, convolutions and attention
+    (2 FLOPs each); `elementwise` are the scalar operations of everything else. `causal_macs` is the part that a
+    causal attention kernel executes, `None` where it equals `macs`. `at_least` says that the work depends on data
+    that the shapes do not show, so that this is a lower bound.
+
+    >>> Cost(macs=3) + Cost(elementwise=2)
+    Cost(macs=3, elementwise=2, causal_macs=None, at_least=False)
+    """
+
+    macs: int = 0
+    elementwise: int = 0
+    causal_macs: int | None = None
+    at_least: bool = False
+
+    def __add__(self, other: Cost) -> Cost:
+        executed = None
+        if self.causal_macs is not None or other.causal_macs is not None:
+            executed = self.executed_macs + other.executed_macs
+        return Cost(
+            macs=self.macs + other.macs,
+            elementwise=self.elementwise + other.elementwise,
+            causal_macs=executed,
+            at_least=self.at_least or other.at_least,
+        )
+
+    @property
+    def flops(self) -> int:
+        """2 × MACs: one multiplication and one addition each."""
+        return 2 * self.macs
+
+    @property
+    def executed_macs(self) -> int:
+        """MACs when a causal attention skips its masked half."""
+        return self.macs if self.causal_macs is None else self.causal_macs
+
+
+Formula = Callable[..., "int | Cost"]
+F = TypeVar("F", bound=Formula)
+
+_FORMULAS: dict[str, Formula] = {}
+
+
+def formula(*operators: Any) -> Callable[[F], F]:
+    """Register the MACs formula of one or more operators; the newest registration wins.
+
+    An operator is named as torch prints it, `"aten.mm"` (every overload) or `"aten.mm.default"` (that one), as
+    `"mylib::op"`, or by the `torch.ops` object itself. The function takes the operator's own arguments, with every
+    tensor replaced by a `TensorSpec` (`.shape`, `.dtype`, `.numel`), keyword arguments by name, and `outputs`, a
+    tuple of specs. It returns MACs as an int, or a `Cost`. It must not need torch.
+
+    >>> @formula("mylib::scaled_outer")
+    ... def scaled_outer(a, b, *_, outputs):
+    ...     return a.numel * b.numel
+    """
+
+    def register(function: F) -> F:
+        for operator in operators:
+            _FORMULAS[_key(operator)] = function
+        return function
+
+    return register
+
+
+def find(op: str) -> Formula | None:
+    """The formula of an operator named with its overload, else of its packet, else `None`."""
+    found = _FORMULAS.get(op)
+    return found if found is not None else _FORMULAS.get(op.rpartition(".")[0])
+
+
+def registered() -> tuple[str, ...]:
+    """Names of every operator that has a formula."""
+    return tuple(_FORMULAS)
+
+
+def cost(record: OpRecord) -> Cost | None:
+    """What a recorded operator costs, or `None` when no formula is known: unknown, never zero."""
+    function = find(record.op)
+    if function is None:
+        return None
+    result = function(*record.args, outputs=record.outputs, **dict(record.kwargs))
+    return Cost(macs=result) if isinstance(result, int) else result
+
+
+def _key(operator: Any) -> str:
+    return str(operator).replace("::", ".")

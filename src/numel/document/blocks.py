@@ -1,0 +1,114 @@
+"""What a view may draw: a closed set of blocks that hold numbers with units. A renderer knows these and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Unit = Literal["text", "count", "ops", "bytes", "share", "shape", "integer", "flag"]
+Basis = Literal["exact", "measured", "estimate", "guess"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number with its own unit, for a cell that differs from its column, or one that is only a lower bound (`≥`)."""
+
+    value: int | float | None
+    unit: Unit = "count"
+    at_least: bool = False
+
+
+# None is unknown and prints "?"; a tuple is a shape; a str prints as it is
+Cell = None | str | bool | int | float | tuple[int, ...] | Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `key` is its name in code, JSON and `columns=`; `title` is printed; numbers stay numbers."""
+
+    key: str
+    title: str
+    unit: Unit = "text"
+    basis: Basis = "exact"
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under columns. With `depths` it is a tree in preorder whose labels are the first column.
+
+    `kind` "facts" is a two-column list of names and quantities (a footer) that is drawn without a header.
+    `total` is a last row that sums the others.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    depths: tuple[int, ...] | None = None
+    total: tuple[Cell, ...] | None = None
+    kind: Literal["table", "facts"] = "table"
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        width = len(self.columns)
+        for row in (*self.rows, *((self.total,) if self.total is not None else ())):
+            if len(row) != width:
+                raise ValueError(f"table {self.title!r}: a row of {len(row)} cells under {width} columns")
+        if self.depths is not None and len(self.depths) != len(self.rows):
+            raise ValueError(f"table {self.title!r}: {len(self.depths)} depths for {len(self.rows)} rows")
+
+    def to_dict(self) -> dict[str, list[Cell]]:
+        """Columns by key as lists of plain values: pandas, polars and pyarrow take it. Quantities become their value.
+
+        >>> Table("t", (Column("n", "N", "count"),), ((1,), (Quantity(2, "count", True),))).to_dict()
+        {'n': [1, 2]}
+        """
+        return {
+            column.key: [cell.value if isinstance(cell, Quantity) else cell for cell in each]
+            for column, each in zip(self.columns, _transposed(self.rows, len(self.columns)), strict=True)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A title; level 1 is the document's."""
+
+    text: str
+    level: Literal[1, 2, 3] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Callout:
+    """Something the reader should not miss. `code` is the note's code; `count` says how often it applies."""
+
+    kind: Literal["note", "warning", "error", "advice"]
+    text: str
+    code: str = ""
+    path: str = ""
+
+
+Block = Heading | Text | Callout | Table
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Blocks in reading order."""
+
+    blocks: tuple[Block, ...] = field(default_factory=tuple)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables alone, in order."""
+        return tuple(block for block in self.blocks if isinstance(block, Table))
+
+
+def _transposed(rows: Sequence[Sequence[Cell]], width: int) -> list[list[Cell]]:
+    return [[row[i] for row in rows] for i in range(width)]

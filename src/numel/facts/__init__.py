@@ -1,0 +1,14 @@
+"""What is true: flat tables of frozen records keyed by dotted path. Standard library only."""
+
+from numel.facts.dtype import DType, dtype, known_dtypes
+from numel.facts.note import Note
+from numel.facts.provenance import Provenance
+from numel.facts.snapshot import ModuleRecord, Snapshot
+from numel.facts.tensor import Part, TensorRecord
+from numel.facts.totals import Totals
+from numel.facts.trace import CallRecord, Failure, MemoryEvent, OpRecord, TensorSpec, Trace, tensors_in
+
+__all__ = [
+    "CallRecord", "DType", "Failure", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part", "Provenance",
+    "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "dtype", "known_dtypes", "tensors_in",
+]  # fmt: skip

@@ -1,0 +1,124 @@
+"""What a model does for given inputs: the module calls and operators that ran, as shapes. Nothing is counted here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Literal
+
+from numel.facts.dtype import DType
+from numel.facts.note import Note
+from numel.facts.provenance import Provenance
+
+Phase = Literal["forward", "backward", "recompute", "optimizer"]
+Mode = Literal["meta", "fake", "real"]
+
+# A value as it was passed: a TensorSpec, a scalar, None, a string, or a tuple or mapping of values.
+Value = Any
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Shape and element type of a tensor that passed by; `shape` holds ints only."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+    @property
+    def numel(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.dtype.nbytes(prod(self.shape))
+
+    def __str__(self) -> str:
+        return f"{self.dtype.short}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class OpRecord:
+    """One operator that ran. `op` is its qualified name with overload (`aten.mm.default`); `call` indexes
+    `Trace.calls` (-1: outside every module); `args`, `kwargs` and `outputs` hold shapes, dtypes and scalars."""
+
+    op: str
+    call: int
+    args: tuple[Value, ...] = ()
+    kwargs: tuple[tuple[str, Value], ...] = ()
+    outputs: tuple[Value, ...] = ()
+    phase: Phase = "forward"
+
+    @property
+    def name(self) -> str:
+        """Without the overload: `aten.mm`."""
+        return self.op.rpartition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call of one module's forward. `path` is where it is called; `index` says which call of that module it is,
+    from 0; `parent` is the index of the calling call, -1 for none; `repeat` stands for that many equal calls."""
+
+    path: str
+    index: int
+    parent: int
+    inputs: Value = ()
+    outputs: Value = None
+    repeat: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEvent:
+    """Bytes allocated, freed or saved for backward, in order; `op` indexes `Trace.ops`."""
+
+    kind: Literal["allocate", "free", "save"]
+    op: int
+    nbytes: int
+    category: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Where and why a forward stopped: module path, the specs it was called with, and the error's own words."""
+
+    path: str
+    module_type: str
+    inputs: Value
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Calls and operators of one run, in order. `failure` is set when the forward raised: then this is the part
+    up to there and every sum over it is a lower bound."""
+
+    calls: tuple[CallRecord, ...] = ()
+    ops: tuple[OpRecord, ...] = ()
+    events: tuple[MemoryEvent, ...] = ()
+    inputs: Value = ()
+    mode: Mode = "meta"
+    training: bool = False
+    notes: tuple[Note, ...] = ()
+    failure: Failure | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+def tensors_in(value: Value) -> Iterator[TensorSpec]:
+    """Every tensor of a nested value, in order, without recursion.
+
+    >>> from numel.facts.dtype import dtype
+    >>> spec = TensorSpec((2, 3), dtype("f32"))
+    >>> [str(t) for t in tensors_in((None, {"a": (spec, 1)}))]
+    ['f32[2,3]']
+    """
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, TensorSpec):
+            yield each
+        elif isinstance(each, tuple | list):
+            pending.extend(reversed(each))
+        elif isinstance(each, Mapping):
+            pending.extend(reversed(each.values()))
