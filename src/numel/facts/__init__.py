@@ -1,6 +1,6 @@
 """What is true: flat tables of frozen records keyed by dotted path. Standard library only."""
 
-from numel.facts.dtype import DType, dtype, known_dtypes
+from numel.facts.dtype import DType, dtype, dtype_of, known_dtypes
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import ModuleRecord, Snapshot
@@ -10,5 +10,5 @@ from numel.facts.trace import CallRecord, Failure, MemoryEvent, OpRecord, Tensor
 
 __all__ = [
     "CallRecord", "DType", "Failure", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part", "Provenance",
-    "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "dtype", "known_dtypes", "tensors_in",
+    "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "dtype", "dtype_of", "known_dtypes", "tensors_in",
 ]  # fmt: skip

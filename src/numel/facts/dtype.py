@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["float", "int", "bool", "complex", "packed"]
 
@@ -68,6 +68,8 @@ _KNOWN: dict[str, DType] = {
     )
 }
 
+_FOREIGN: dict[Any, DType] = {}
+
 _SHORT = {
     "float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16",
     "float8_e4m3fn": "f8_e4m3", "float8_e5m2": "f8_e5m2",
@@ -90,6 +92,22 @@ def dtype(name: str) -> DType:
     """
     key = name.removeprefix("torch.").lower()
     return _KNOWN[_ALIASES.get(key, key)]
+
+
+def dtype_of(foreign: Any) -> DType:
+    """The element type of a library's dtype object (`torch.float32`) by the name it prints.
+
+    A type that numel does not know keeps its own name and item size.
+    """
+    known = _FOREIGN.get(foreign)
+    if known is None:
+        name = str(foreign).removeprefix("torch.")
+        try:
+            known = dtype(name)
+        except KeyError:
+            known = DType(name, foreign.itemsize, 1, "packed")
+        _FOREIGN[foreign] = known
+    return known
 
 
 def known_dtypes() -> tuple[str, ...]:

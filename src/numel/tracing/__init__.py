@@ -1,0 +1,23 @@
+"""(module, inputs) → Trace: what ran, as operators and shapes. Nothing is counted here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numel.tracing.defaults import default_inputs
+    from numel.tracing.tracer import trace
+
+__all__ = ["default_inputs", "trace"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "trace":
+        from numel.tracing.tracer import trace
+
+        return trace
+    if name == "default_inputs":
+        from numel.tracing.defaults import default_inputs
+
+        return default_inputs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,265 @@
+"""A live nn.Module → Snapshot: a walk over registered modules and tensors. No forward, no value read, nothing set.
+
+Tensors are told apart by identity (as `model.parameters()` does), bytes by storage: two parameters can be different
+objects over the same bytes, and one parameter can be a small view of a large storage.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from numel.facts.dtype import dtype_of
+from numel.facts.note import Note
+from numel.facts.provenance import Provenance
+from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
+from numel.facts.tensor import Part, Role, TensorRecord
+from numel.facts.totals import Totals
+
+if TYPE_CHECKING:
+    import torch
+
+# what a row may say about a layer beside its shapes; short on purpose
+_ATTRIBUTES = frozenset({
+    "in_features", "out_features", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation",
+    "groups", "num_embeddings", "embedding_dim", "num_heads", "num_key_value_heads", "head_dim", "embed_dim",
+    "hidden_size", "input_size", "num_layers", "bidirectional", "batch_first", "normalized_shape", "num_features",
+    "num_groups", "eps", "p", "num_experts", "top_k",
+})  # fmt: skip
+
+
+
+def snapshot(model: torch.nn.Module, *, target: str = "") -> Snapshot:
+    """Every module and tensor that `model` registers, on any device, in preorder.
+
+    A module or tensor met again is recorded at its new place with `alias_of`; a module that contains itself is
+    recorded there and not entered again. Lazy tensors have the shape `None`.
+
+    >>> import torch
+    >>> layer = torch.nn.Linear(3, 2)
+    >>> both = torch.nn.Sequential(layer, layer)
+    >>> s = snapshot(both)
+    >>> s.totals.params, s.totals.tied, [m.alias_of for m in s.modules]
+    (8, 8, [None, None, '0'])
+    """
+    import torch
+
+    with _no_collection():
+        return _walk(torch, model, target or type_name_of(model))
+
+
+def totals(model: torch.nn.Module) -> Totals:
+    """`snapshot(model).totals` without the records: counting 10⁵ modules takes about as long as listing them.
+
+    >>> import torch
+    >>> totals(torch.nn.BatchNorm2d(4)).buffers
+    9
+    """
+    import torch
+
+    is_lazy = torch.nn.parameter.is_lazy
+    params = trainable = buffers = packed = nbytes = local = tied = unknown = 0
+    modules_seen: set[int] = set()
+    tensors_seen: set[int] = set()
+    storages_seen: set[int] = set()
+    # the same walk as a snapshot's, so that a shared module is entered again and its tensors are seen as tied
+    pending: list[tuple[Any, tuple[int, ...]]] = [(model, ())]
+    while pending:
+        module, inside = pending.pop()
+        key = id(module)
+        if key in inside:
+            continue
+        again = key in modules_seen
+        modules_seen.add(key)
+        held = module._parameters
+        registered = module._buffers
+        for group, is_parameter in ((held, True), (registered, False)) if registered else ((held, True),):
+            for tensor in group.values():
+                if tensor is None:
+                    continue
+                identity = id(tensor)
+                if is_lazy(tensor):
+                    unknown += identity not in tensors_seen
+                    tensors_seen.add(identity)
+                    continue
+                if again or identity in tensors_seen:
+                    tied += tensor.numel()
+                    continue
+                tensors_seen.add(identity)
+                n = tensor.numel()
+                cls = type(tensor)
+                if (cls is torch.nn.Parameter or cls is torch.Tensor) and tensor.layout is torch.strided:
+                    if is_parameter:
+                        params += n
+                        if tensor.requires_grad:
+                            trainable += n
+                    else:
+                        buffers += n
+                    storage = tensor.untyped_storage()
+                    place = storage._cdata
+                    if place not in storages_seen:
+                        storages_seen.add(place)
+                        size = storage.nbytes()
+                        nbytes += size
+                        local += size
+                    continue
+                numbers: dict[int, int] = {}
+                record = _record(torch, "", tensor, "parameter" if is_parameter else "buffer", True, {}, numbers)
+                shared = record.storage is not None and tensor.untyped_storage()._cdata in storages_seen
+                storages_seen.update(numbers)
+                share = record.totals(counts_bytes=not shared)
+                params += share.params
+                trainable += share.trainable
+                buffers += share.buffers
+                packed += share.packed
+                nbytes += share.nbytes
+                local += share.local_nbytes
+        children = module._modules
+        if children:
+            within = (*inside, key)
+            pending.extend([(child, within) for child in reversed(children.values()) if child is not None])
+    return Totals(params, trainable, buffers, packed, 0, nbytes, local, tied, unknown)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """The cyclic collector paused: it would walk the growing tables again and again, and they hold no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _walk(torch: Any, model: Any, target: str) -> Snapshot:
+    modules: list[ModuleRecord] = []
+    tensors: list[TensorRecord] = []
+    notes: list[Note] = []
+    first_module: dict[int, str] = {}
+    first_tensor: dict[int, str] = {}
+    storages: dict[int, int] = {}
+    type_names: dict[type, str] = {}
+    # (path, module, ids of the modules it is inside of while inside an alias); ancestors matter only for cycles
+    pending: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
+    while pending:
+        path, module, inside = pending.pop()
+        key = id(module)
+        alias = first_module.get(key)
+        if alias is None:
+            first_module[key] = path
+        cls = module.__class__
+        type_name = type_names.get(cls)
+        if type_name is None:
+            type_name = type_names[cls] = f"{cls.__module__}.{cls.__qualname__}"
+        state = module.__dict__
+        modules.append(
+            ModuleRecord(path, type_name, alias, _attributes(state), state.get("training", module.training))
+        )
+        if key in inside:
+            continue
+        prefix = path + "." if path else ""
+        for name, tensor in module._parameters.items():
+            if tensor is not None:
+                place = prefix + name
+                tensors.append(_record(torch, place, tensor, "parameter", True, first_tensor, storages))
+        buffers = module._buffers
+        if buffers:
+            transient = state.get("_non_persistent_buffers_set", ())
+            for name, tensor in buffers.items():
+                if tensor is not None:
+                    place = prefix + name
+                    persistent = name not in transient
+                    tensors.append(_record(torch, place, tensor, "buffer", persistent, first_tensor, storages))
+        if "_packed_params" in state or cls.__module__.startswith(("torch.ao.nn.quantized", "torch.nn.quantized")):
+            notes.append(_packed(path, type_name))
+        children = module._modules
+        if children:
+            within = (*inside, key)
+            pending.extend([(prefix + n, child, within) for n, child in reversed(children.items()) if child is not None])
+    return Snapshot(tuple(modules), tuple(tensors), _provenance(torch, target), tuple(notes))
+
+
+def type_name_of(model: object) -> str:
+    """The qualified class name of a module: `torchvision.models.resnet.ResNet`."""
+    return f"{type(model).__module__}.{type(model).__qualname__}"
+
+
+def _record(
+    torch: Any, path: str, tensor: Any, role: Role, persistent: bool, first: dict[int, str], storages: dict[int, int]
+) -> TensorRecord:
+    key = id(tensor)
+    alias = first.get(key)
+    if alias is None:
+        first[key] = path
+    element = dtype_of(tensor.dtype)
+    trainable = role == "parameter" and tensor.requires_grad
+    if torch.nn.parameter.is_lazy(tensor):
+        return TensorRecord(path, None, element, role, trainable, persistent, alias)
+    shard, parts = _inside(torch, tensor)
+    storage = nbytes = None
+    if not parts and shard is None:
+        try:
+            held = tensor.untyped_storage()
+            storage = storages.setdefault(held._cdata, len(storages))
+            nbytes = held.nbytes()
+        except (RuntimeError, NotImplementedError):  # sparse and other layouts have no single storage
+            parts = _sparse_parts(tensor)
+    return TensorRecord(
+        path, tuple(tensor.shape), element, role, trainable, persistent, alias, storage, nbytes, shard, parts
+    )
+
+
+def _inside(torch: Any, tensor: Any) -> tuple[tuple[int, ...] | None, tuple[Part, ...]]:
+    """What a tensor subclass really holds: the local shard of a DTensor, the inner tensors of a wrapper."""
+    cls = type(tensor)
+    if cls is torch.nn.Parameter or cls is torch.Tensor:
+        # torch.nn.Parameter over a subclass keeps the subclass as its class, so this is a plain tensor
+        return None, ()
+    local = getattr(tensor, "_local_tensor", None)
+    if local is not None:
+        return tuple(local.shape), ()
+    flatten = getattr(cls, "__tensor_flatten__", None)
+    if flatten is None:
+        return None, ()
+    names, _ = tensor.__tensor_flatten__()
+    inner = [(name, getattr(tensor, name)) for name in names]
+    return None, tuple(Part(name, tuple(t.shape), dtype_of(t.dtype)) for name, t in inner)
+
+
+def _sparse_parts(tensor: Any) -> tuple[Part, ...]:
+    names = {
+        "torch.sparse_coo": ("_indices", "_values"),
+        "torch.sparse_csr": ("crow_indices", "col_indices", "values"),
+        "torch.sparse_bsr": ("crow_indices", "col_indices", "values"),
+        "torch.sparse_csc": ("ccol_indices", "row_indices", "values"),
+        "torch.sparse_bsc": ("ccol_indices", "row_indices", "values"),
+    }.get(str(tensor.layout), ())
+    inner = [(name.lstrip("_"), getattr(tensor, name)()) for name in names]
+    return tuple(Part(name, tuple(t.shape), dtype_of(t.dtype)) for name, t in inner)
+
+
+def _attributes(state: dict[str, Any]) -> tuple[tuple[str, Attribute], ...]:
+    found = _ATTRIBUTES & state.keys()
+    if not found:
+        return ()
+    kept: list[tuple[str, Attribute]] = []
+    for name in sorted(found):
+        value = state[name]
+        if isinstance(value, int | float | str):
+            kept.append((name, value))
+        elif isinstance(value, tuple) and all(type(each) is int for each in value):
+            kept.append((name, value))
+    return tuple(kept)
+
+
+def _packed(path: str, type_name: str) -> Note:
+    text = f"{type_name.rpartition('.')[2]} keeps packed weights outside of parameters(): they are not in the totals"
+    return Note("packed-weights", "warning", text, path)
+
+
+def _provenance(torch: Any, target: str) -> Provenance:
+    return Provenance(target, "module", (("torch", str(torch.__version__)),))

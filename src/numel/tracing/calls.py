@@ -1,0 +1,115 @@
+"""Which module is running: every module's forward wrapped on the instance while a trace lasts.
+
+An instance attribute is what `module(x)` and `module.forward(x)` both reach, so a call that bypasses hooks is still
+seen. Modules with hooks are entered at `_call_impl` as well: what a hook computes belongs to its module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from numel.facts.trace import CallRecord, Failure, Value
+from numel.tracing.specs import spec_of
+
+
+class Calls:
+    """The calls so far and the one that is running, as an index into `records` (-1: none)."""
+
+    __slots__ = ("_inputs", "_modules", "_outputs", "_parents", "_paths", "current", "failed")
+
+    def __init__(self) -> None:
+        self.current = -1
+        self.failed: tuple[BaseException, Failure] | None = None
+        self._paths: list[str] = []
+        self._parents: list[int] = []
+        self._inputs: list[Value] = []
+        self._outputs: list[Value] = []
+        self._modules: list[Any] = []
+
+    def watch(self, model: torch.nn.Module) -> None:
+        """Wrap every module below `model`, each at its first place. The caller restores each `__dict__`."""
+        for path, module in model.named_modules():
+            state = module.__dict__
+            if module._forward_pre_hooks or module._forward_hooks:
+                state["forward"] = self._hooked(path, module, module.forward)
+                state["_call_impl"] = self._wrapped(path, module, module._call_impl, _HOOKED)
+            else:
+                state["forward"] = self._wrapped(path, module, module.forward, None)
+
+    def _wrapped(self, path: str, module: Any, function: Callable[..., Any], mark: Any) -> Callable[..., Any]:
+        begin, end, fail = self._begin, self._end, self._fail
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            at = begin(path, module, args, kwargs, mark)
+            try:
+                outputs = function(*args, **kwargs)
+            except BaseException as error:
+                fail(at, error)
+                raise
+            end(at, outputs)
+            return outputs
+
+        forward.__wrapped__ = function  # type: ignore[attr-defined]  # inspect.signature(self.forward) looks here
+        return forward
+
+    def _hooked(self, path: str, module: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The forward of a module with hooks: part of the call that its `_call_impl` began, else a call itself."""
+        alone = self._wrapped(path, module, function, None)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            at = self.current
+            if at >= 0 and self._modules[at] is module and self._outputs[at] is _HOOKED:
+                self._outputs[at] = None
+                return function(*args, **kwargs)
+            return alone(*args, **kwargs)
+
+        forward.__wrapped__ = function  # type: ignore[attr-defined]
+        return forward
+
+    def _begin(self, path: str, module: Any, args: Any, kwargs: Any, mark: Any) -> int:
+        at = len(self._paths)
+        self._paths.append(path)
+        self._parents.append(self.current)
+        inputs = spec_of(args)
+        self._inputs.append({"*": inputs, **spec_of(kwargs)} if kwargs else inputs)
+        self._outputs.append(mark)
+        self._modules.append(module)
+        self.current = at
+        return at
+
+    def _end(self, at: int, outputs: Any) -> None:
+        self._outputs[at] = spec_of(outputs)
+        self.current = self._parents[at]
+
+    def _fail(self, at: int, error: BaseException) -> None:
+        self.current = self._parents[at]
+        self._outputs[at] = None
+        if self.failed is None or self.failed[0] is not error:
+            module = self._modules[at]
+            self.failed = (
+                error,
+                Failure(
+                    self._paths[at],
+                    f"{type(module).__module__}.{type(module).__qualname__}",
+                    self._inputs[at],
+                    type(error).__name__,
+                    str(error),
+                ),
+            )
+
+    def finish(self) -> tuple[CallRecord, ...]:
+        """The calls as records, in the order they began. The modules themselves are let go."""
+        counts: dict[str, int] = {}
+        records = []
+        for path, parent, inputs, outputs in zip(self._paths, self._parents, self._inputs, self._outputs, strict=True):
+            index = counts.get(path, 0)
+            counts[path] = index + 1
+            records.append(CallRecord(path, index, parent, inputs, None if outputs is _HOOKED else outputs))
+        self._modules.clear()
+        return tuple(records)
+
+
+_HOOKED = object()

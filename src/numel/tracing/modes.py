@@ -1,0 +1,150 @@
+"""The ways to run a forward, each as one attempt: what stands in for weights and inputs, and which mode records."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from numel.facts.inputs import InputSpec
+from numel.facts.trace import Mode
+from numel.tracing import torch_private
+from numel.tracing.arguments import torch_dtype
+from numel.tracing.calls import Calls
+from numel.tracing.recorder import MetaRecorder, Recorder
+
+_KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to run: `mode`, whether constants on the model's device are kept, whether autograd takes part."""
+
+    mode: Mode
+    keep_all: bool = False
+    autograd: bool = False
+
+
+class Stage:
+    """Weights, inputs and recorder of one attempt."""
+
+    def __init__(self, attempt: Attempt, calls: Calls, floating: torch.dtype, device: torch.device) -> None:
+        self.attempt = attempt
+        self.floating = floating
+        self.device = device
+        self.recorder: Recorder
+        self.fake: Any = None
+        if attempt.mode == "meta":
+            self.recorder = MetaRecorder(calls, keep_all=attempt.keep_all)
+        else:
+            self.recorder = Recorder(calls)
+            if attempt.mode == "fake":
+                self.fake = torch_private.fake_mode()
+
+    def context(self) -> AbstractContextManager[Any]:
+        """Everything that must be active while the forward runs."""
+        stack = ExitStack()
+        stack.enter_context(torch_private.eager_stance())
+        if self.attempt.autograd:
+            stack.enter_context(torch.enable_grad())
+        else:
+            stack.enter_context(torch.no_grad() if self.attempt.mode == "real" else nullcontext())
+            stack.enter_context(torch_private.below_autograd())
+        if self.fake is not None:
+            stack.enter_context(self.fake)
+        stack.enter_context(self.recorder)
+        return stack
+
+    def swap(self, model: torch.nn.Module) -> None:
+        """Put stand-ins where the model's tensors are; the caller restores the dictionaries that hold them.
+
+        On meta and fake every parameter and buffer gets one; for real only buffers, which forwards write to. Lazy
+        tensors always do, since they turn into others when they are first used.
+        """
+        twins: dict[int, Any] = {}
+        for module in model.modules():
+            for held in (module._parameters, module._buffers):
+                for name, tensor in held.items():
+                    if tensor is None:
+                        continue
+                    twin = twins.get(id(tensor))
+                    if twin is None:
+                        twin = twins[id(tensor)] = self._stand_in(tensor, held is module._buffers)
+                    if twin is not tensor:
+                        held[name] = twin
+
+    def _stand_in(self, tensor: torch.Tensor, is_buffer: bool) -> Any:
+        lazy = torch.nn.parameter.is_lazy(tensor)
+        mode = self.attempt.mode
+        if lazy:
+            device = torch.device("meta") if mode == "meta" else tensor.device
+            kwargs = {"device": device, "dtype": tensor.dtype}
+            if is_buffer:
+                return torch.nn.parameter.UninitializedBuffer(requires_grad=tensor.requires_grad, **kwargs)
+            return torch.nn.parameter.UninitializedParameter(requires_grad=tensor.requires_grad, **kwargs)
+        if mode == "real":
+            return tensor.detach().clone() if is_buffer else tensor
+        if mode == "meta" and tensor.device.type == "meta" and not torch_private.is_fake(tensor):
+            return tensor if not is_buffer else self._meta(tensor)
+        made = self._meta(tensor)
+        if mode == "meta" and is_buffer and isinstance(self.recorder, MetaRecorder) and _readable(tensor):
+            self.recorder.remember(made, tensor)
+        if self.fake is not None:
+            made = torch_private.fake_tensor(self.fake, made, _device(tensor))
+        if is_buffer and not isinstance(tensor, torch.nn.Parameter):
+            return made
+        parameter = torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
+        attributes = getattr(tensor, "__dict__", None)
+        if attributes:
+            parameter.__dict__.update({k: v for k, v in attributes.items() if not isinstance(v, torch.Tensor)})
+        return parameter
+
+    def _meta(self, tensor: torch.Tensor) -> torch.Tensor:
+        shape = tuple(tensor.shape)
+        if tensor.layout is not torch.strided or hasattr(type(tensor), "__tensor_flatten__"):
+            return torch.empty(shape, dtype=tensor.dtype, device="meta")
+        return torch.empty_strided(shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+    def leaf(self, numbers: dict[int, torch.dtype], value: Any, which: int) -> Any:
+        """The tensor to pass for one input: a spec, or a tensor that the user gave. Theirs is never passed itself."""
+        if isinstance(value, InputSpec):
+            return self._from_spec(value, numbers.get(which), which)
+        if self.attempt.mode == "real":
+            return value.detach().clone().requires_grad_(value.requires_grad) if _readable(value) else value
+        if isinstance(self.recorder, MetaRecorder):
+            known = not value.is_floating_point() and not value.is_complex() and value.numel() <= _KNOWN_INPUT
+            if known and _readable(value) and value.layout is torch.strided:
+                own = value.detach().clone().cpu()
+                self.recorder.keep(own)
+                return own
+            made = self._meta(value)
+            if _readable(value):
+                self.recorder.remember(made, value)
+            return made
+        return torch_private.fake_tensor(self.fake, self._meta(value), _device(value))
+
+    def _from_spec(self, spec: InputSpec, decided: torch.dtype | None, which: int) -> torch.Tensor:
+        dtype = decided if decided is not None else torch_dtype(spec, self.floating)
+        if self.attempt.mode == "real":
+            if dtype.is_floating_point or dtype.is_complex:
+                return torch.randn(spec.shape, dtype=torch.float32, device=self.device).to(dtype)
+            if spec.below:
+                return torch.randint(0, spec.below, spec.shape, device=self.device).to(dtype)
+            fill = 1 if dtype is torch.bool else 0
+            return torch.full(spec.shape, fill, dtype=dtype, device=self.device)
+        made = torch.empty(spec.shape, dtype=dtype, device="meta")
+        if self.fake is not None:
+            return torch_private.fake_tensor(self.fake, made, self.device)
+        if isinstance(self.recorder, MetaRecorder) and spec.dtype is None and decided is None:
+            self.recorder.undecided(made, which)
+        return made
+
+
+def _device(tensor: torch.Tensor) -> torch.device:
+    return torch.device("cpu") if tensor.device.type == "meta" else tensor.device
+
+
+def _readable(tensor: torch.Tensor) -> bool:
+    return tensor.device.type != "meta" and not torch_private.is_fake(tensor)

@@ -1,0 +1,405 @@
+"""The dispatch mode that writes operators down, and how it runs them: on meta with known constants, fake, or real.
+
+On meta, tensors that a forward makes out of nothing (arange, zeros, masks) stay small and real, so that code which
+looks at their values works and nothing is guessed; where they meet the model's tensors they become meta. A value that
+only the real inputs or weights could give raises, and the tracer steps down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from numel.facts.trace import OpRecord, Value
+from numel.tracing import torch_private
+from numel.tracing.calls import Calls
+from numel.tracing.composites import WHOLE
+from numel.tracing.specs import spec_of, spec_of_tensor
+
+_META = torch.device("meta")
+_CPU = torch.device("cpu")
+_MOST_CONSTANT = 1 << 16  # elements of a tensor that is worth keeping real
+_SCALARS = frozenset({int, float, bool, str, type(None), complex})
+
+
+class StepDown(Exception):
+    """This way of running can not give a right answer; the next one may."""
+
+
+class NeedsDtype(Exception):
+    """The first consumer of an input whose element type was not given says what it must be."""
+
+    def __init__(self, which: int, dtype: torch.dtype) -> None:
+        super().__init__(which, dtype)
+        self.which = which
+        self.dtype = dtype
+
+
+class _Operator:
+    """What has to be known of an operator before it runs, looked up once."""
+
+    __slots__ = ("asks", "cacheable", "composite", "is_item", "makes", "mutated", "name", "random", "view")
+
+    def __init__(self, func: Any) -> None:
+        self.name = str(func)
+        self.asks = self.name.startswith("prim.")  # device, layout: questions, not work
+        self.mutated = torch_private.mutated_arguments(func) if torch_private.is_mutable(func) else ()
+        self.view = torch_private.is_view(func)
+        self.random = torch_private.is_random(func)
+        self.composite = self.name.rpartition(".")[0] not in WHOLE and torch_private.is_composite(func)
+        self.is_item = self.name == "aten._local_scalar_dense.default"
+        self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META
+
+
+_OPERATORS: dict[Any, _Operator] = {}
+
+# functional operators whose meta kernels are Python: the same specs and strides give the same output
+_SLOW_ON_META = frozenset({
+    "aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten.batch_norm", "aten.group_norm",
+    "aten.scaled_dot_product_attention", "aten.layer_norm", "aten.linear", "aten.matmul",
+    "aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d",
+})  # fmt: skip
+
+
+class Recorder(TorchDispatchMode):
+    """Runs every operator as it comes and writes it down: for fake and for real tensors."""
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__()
+        self.calls = calls
+        self.ops: list[OpRecord] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        known = _OPERATORS.get(func)
+        if known is None:
+            known = _OPERATORS[func] = _Operator(func)
+        if known.asks:
+            return func(*args, **kwargs)
+        if known.composite:
+            with self:
+                outputs = func.decompose(*args, **kwargs)
+            if outputs is not NotImplemented:
+                return outputs
+        inputs = spec_of(args)
+        options = tuple((name, spec_of(value)) for name, value in kwargs.items()) if kwargs else ()
+        outputs = self.run(known, func, args, kwargs)
+        self.write(known, inputs, options, outputs)
+        return outputs
+
+    def run(self, known: _Operator, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The operator itself."""
+        return func(*args, **kwargs)
+
+    def write(self, known: _Operator, args: Value, options: Any, outputs: Any) -> None:
+        """One record; outputs are always a tuple."""
+        if isinstance(outputs, torch.Tensor):
+            made: Value = (spec_of_tensor(outputs),)
+        elif isinstance(outputs, tuple | list):
+            made = spec_of(outputs)
+        else:
+            made = (spec_of(outputs),)
+        self.ops.append(OpRecord(known.name, self.calls.current, args, options, made))
+
+
+class MetaRecorder(Recorder):
+    """Runs operators on meta tensors and keeps small constants real.
+
+    With `keep_all`, constants that ask for the model's device stay real as well.
+    """
+
+    def __init__(self, calls: Calls, *, keep_all: bool = False) -> None:
+        super().__init__(calls)
+        self.keep_all = keep_all
+        self._undecided: dict[int, tuple[torch.Tensor, int]] = {}
+        self._own: dict[int, torch.Tensor] = {}
+        self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._cache: dict[Any, tuple[Any, Any, torch.dtype]] = {}
+
+    def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
+        """`meta` stands for `origin`, whose value may be read as long as `meta` is not written to."""
+        self._origins[id(meta)] = (meta, origin)
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """A tensor whose values are known and belong to this run alone."""
+        self._own[id(tensor)] = tensor
+
+    def undecided(self, tensor: torch.Tensor, which: int) -> None:
+        """An input whose element type was not given: its first consumer decides."""
+        self._undecided[id(tensor)] = (tensor, which)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        known = _OPERATORS.get(func)
+        if known is None:
+            known = _OPERATORS[func] = _Operator(func)
+        if known.asks:
+            return func(*args, **(kwargs or {}))
+        if known.composite:
+            with self:
+                outputs = func.decompose(*args, **(kwargs or {}))
+            if outputs is not NotImplemented:
+                return outputs
+        if self._undecided:
+            self._decide(known, args)
+        # one pass over the arguments: their specs, and whether every tensor and every device among them is meta
+        only_meta = True
+        metas = 0
+        specs: list[Value] = []
+        for value in args:
+            kind = type(value)
+            if kind in _SCALARS:
+                specs.append(value)
+            elif isinstance(value, torch.Tensor):
+                specs.append(spec_of_tensor(value))
+                if value.is_meta:
+                    metas += 1
+                else:
+                    only_meta = False
+            else:
+                specs.append(spec_of(value))
+                if kind is torch.device:
+                    only_meta &= value.type == "meta"
+                elif kind is list or kind is tuple:
+                    for each in value:
+                        if isinstance(each, torch.Tensor):
+                            if each.is_meta:
+                                metas += 1
+                            else:
+                                only_meta = False
+        options: tuple[tuple[str, Value], ...] = ()
+        if kwargs:
+            options = tuple([(name, spec_of(value)) for name, value in kwargs.items()])
+            for value in kwargs.values():
+                if isinstance(value, torch.Tensor):
+                    only_meta &= value.is_meta
+                elif isinstance(value, torch.device):
+                    only_meta &= value.type == "meta"
+        if not (only_meta and metas):
+            outputs = self._mixed(known, func, args, kwargs or {})
+        elif known.cacheable:
+            outputs = self._cached(func, args, kwargs)
+        elif known.is_item:
+            outputs = self._item(args[0])
+        elif kwargs:
+            outputs = func(*args, **kwargs)
+        else:
+            outputs = func(*args)
+        if type(outputs) is torch.Tensor:
+            self.ops.append(
+                OpRecord(known.name, self.calls.current, tuple(specs), options, (spec_of_tensor(outputs),))
+            )
+        else:
+            self.write(known, tuple(specs), options, outputs)
+        if self._undecided:
+            self._follow(known, args, outputs)
+        return outputs
+
+    def _mixed(self, known: _Operator, func: Any, args: Any, kwargs: Any) -> Any:
+        """Everything that is not plainly meta: factories, constants, tensors of the model that are not swapped."""
+        tensors = list(_tensors((args, kwargs)))
+        if known.name.startswith("aten.lift"):
+            return self._kept(func(*args, **kwargs))
+        if not tensors:
+            return self._made(known, func, args, kwargs)
+        if known.is_item:
+            return self._item(tensors[0])
+        if not known.random and all(id(t) in self._own for t in tensors):
+            return self._constant(func, args, kwargs)
+        packed = _PACKED.get(known.name)
+        if packed is not None:
+            return packed(self, func, args, kwargs)
+        for position in known.mutated:
+            if position < len(args) and isinstance(args[position], torch.Tensor) and not args[position].is_meta:
+                raise StepDown(f"{known.name} writes unknown data to a tensor whose data is known")
+        return func(*self.to_meta(args), **self.to_meta(kwargs))
+
+    def _made(self, known: _Operator, func: Any, args: Any, kwargs: Any) -> Any:
+        """A factory: real when its values are certain and it is small, else meta."""
+        device = kwargs.get("device")
+        try:
+            on_meta = func(*self.to_meta(args), **{**kwargs, "device": _META})
+        except (TypeError, RuntimeError):  # an operator without tensors that is no factory
+            return func(*args, **kwargs)
+        small = isinstance(on_meta, torch.Tensor) and on_meta.numel() <= _MOST_CONSTANT
+        asks_for_meta = device is not None and device.type == "meta"
+        if known.random or not small or (asks_for_meta and not self.keep_all):
+            return on_meta
+        here = {**kwargs, "device": _CPU}
+        here.pop("pin_memory", None)
+        return self._kept(func(*args, **here))
+
+    def _constant(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """An operator over constants alone, run for real. Moved to meta, a constant is still known."""
+        devices = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.device)]
+        here = [_CPU if isinstance(each, torch.device) else each for each in args]
+        options = {name: _CPU if isinstance(each, torch.device) else each for name, each in kwargs.items()}
+        outputs = func(*here, **options)
+        if isinstance(outputs, torch.Tensor):
+            large = outputs.numel() > _MOST_CONSTANT
+            if large or (not self.keep_all and any(each.type == "meta" for each in devices)):
+                meta = _twin(outputs)
+                if not large:
+                    self.remember(meta, outputs)
+                return meta
+        return self._kept(outputs)
+
+    def _item(self, tensor: torch.Tensor) -> Any:
+        if not tensor.is_meta:
+            # a tensor of the model that the run never writes to, or a constant: what the forward would read
+            return torch.ops.aten._local_scalar_dense.default(tensor)
+        known = self._origins.get(id(tensor))
+        if known is not None and known[0]._version == 0:
+            return torch.ops.aten._local_scalar_dense.default(known[1])
+        raise StepDown("the forward reads a value that depends on data")
+
+    def _kept(self, outputs: Any) -> Any:
+        for tensor in _tensors(outputs):
+            self._own[id(tensor)] = tensor
+        return outputs
+
+    def to_meta(self, value: Any) -> Any:
+        """The same value with every tensor and device on meta; one real tensor has one meta twin."""
+        if isinstance(value, torch.Tensor):
+            if value.is_meta:
+                return value
+            found = self._twins.get(id(value))
+            if found is None:
+                found = self._twins[id(value)] = (value, _twin(value))
+            return found[1]
+        if isinstance(value, torch.device):
+            return _META
+        if isinstance(value, list | tuple):
+            return type(value)([self.to_meta(each) for each in value])
+        if isinstance(value, dict):
+            return {name: self.to_meta(each) for name, each in value.items()}
+        return value
+
+    def _cached(self, func: Any, args: Any, kwargs: Any) -> Any:
+        parts: list[Any] = [func]
+        for a in args:
+            if isinstance(a, torch.Tensor):
+                parts += (a.shape, a.stride(), a.dtype)
+            else:
+                parts.append(tuple(a) if type(a) is list else a)
+        for name, a in kwargs.items() if kwargs else ():
+            parts.append((name, (a.shape, a.stride(), a.dtype) if isinstance(a, torch.Tensor) else a))
+        key = tuple(parts)
+        found = self._cache.get(key)
+        if found is None:
+            outputs = func(*args, **(kwargs or {}))
+            if type(outputs) is torch.Tensor:
+                self._cache[key] = (outputs.shape, outputs.stride(), outputs.dtype)
+            return outputs
+        return torch.empty_strided(found[0], found[1], dtype=found[2], device=_META)
+
+    def _decide(self, known: _Operator, args: Any) -> None:
+        """Raise when this operator says what an input of unknown element type must be."""
+        name = known.name.rpartition(".")[0]
+        for position, value in enumerate(args):
+            for tensor in _tensors(value):
+                found = self._undecided.get(id(tensor))
+                wanted = _WANTED.get((name, position)) if found is not None else None
+                if found is not None and wanted is not None:
+                    raise NeedsDtype(found[1], wanted)
+
+    def _follow(self, known: _Operator, args: Any, outputs: Any) -> None:
+        """Views of an undecided input are undecided; comparisons leave it so; any other consumer takes it as it is."""
+        name = known.name.rpartition(".")[0]
+        for tensor in _tensors(args):
+            found = self._undecided.get(id(tensor))
+            if found is None:
+                continue
+            if known.view or name in _PASSES:
+                for made in _tensors(outputs):
+                    self._undecided[id(made)] = (made, found[1])
+            elif name not in _ASKS_NOTHING:
+                self._undecided = {i: each for i, each in self._undecided.items() if each[1] != found[1]}
+
+
+def _twin(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tuple(tensor.shape), tensor.stride(), dtype=tensor.dtype, device=_META)
+
+
+def _tensors(value: Any) -> Any:
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, torch.Tensor):
+            yield each
+        elif isinstance(each, list | tuple):
+            pending.extend(reversed(each))
+        elif isinstance(each, dict):
+            pending.extend(reversed(list(each.values())))
+
+
+def _pack(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """Padded → packed: lengths must be known, since they are the shape of what comes out."""
+    data, lengths, batch_first = args
+    if id(lengths) not in recorder._own:
+        raise StepDown("a packed sequence depends on lengths that are not known")
+    each = lengths.tolist()
+    steps = max(each, default=0)
+    sizes = [sum(length > step for length in each) for step in range(steps)]
+    rest = tuple(data.shape[2:])
+    packed = torch.empty((sum(each), *rest), dtype=data.dtype, device=_META)
+    batch_sizes = torch.tensor(sizes, dtype=torch.int64, device=_CPU)
+    recorder.keep(batch_sizes)
+    return packed, batch_sizes
+
+
+def _unpack(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """Packed → padded."""
+    data, batch_sizes, batch_first, _padding, total_length = (*args, *kwargs.values())[:5]
+    if id(batch_sizes) not in recorder._own:
+        raise StepDown("a packed sequence depends on lengths that are not known")
+    sizes = batch_sizes.tolist()
+    batch = sizes[0] if sizes else 0
+    steps = total_length if total_length > 0 else len(sizes)
+    shape = (batch, steps) if batch_first else (steps, batch)
+    padded = torch.empty((*shape, *data.shape[1:]), dtype=data.dtype, device=_META)
+    lengths = torch.tensor([sum(size > i for size in sizes) for i in range(batch)], dtype=torch.int64, device=_CPU)
+    recorder.keep(lengths)
+    return padded, lengths
+
+
+def _recur(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """A recurrent layer over a packed sequence: its batch sizes stay real, since its loop reads them."""
+    data, batch_sizes, *rest = args
+    return func(recorder.to_meta(data), batch_sizes, *recorder.to_meta(rest), **recorder.to_meta(kwargs))
+
+
+_PACKED = {
+    "aten._pack_padded_sequence.default": _pack,
+    "aten._pad_packed_sequence.default": _unpack,
+    "aten.lstm.data": _recur,
+    "aten.gru.data": _recur,
+    "aten.rnn_tanh.data": _recur,
+    "aten.rnn_relu.data": _recur,
+}
+
+_WANTED = {
+    ("aten.embedding", 1): torch.int64,
+    ("aten.embedding_bag", 1): torch.int64,
+    ("aten._embedding_bag", 1): torch.int64,
+    ("aten.index_select", 2): torch.int64,
+    ("aten.index", 1): torch.int64,
+    ("aten.gather", 2): torch.int64,
+    ("aten.scatter", 2): torch.int64,
+    ("aten.take", 1): torch.int64,
+    ("aten.one_hot", 0): torch.int64,
+    ("aten.masked_fill", 1): torch.bool,
+    ("aten.masked_fill_", 1): torch.bool,
+    ("aten.where", 0): torch.bool,
+    ("aten.bitwise_not", 0): torch.bool,
+    ("aten.bitwise_and", 0): torch.bool,
+    ("aten.bitwise_and", 1): torch.bool,
+}
+_PASSES = frozenset({"aten.reshape", "aten.flatten", "aten.contiguous", "aten.clone", "aten.expand_as", "aten.view_as",
+                     "aten.cat", "aten.pad", "aten.constant_pad_nd", "aten.roll"})  # fmt: skip
+_ASKS_NOTHING = frozenset({"aten.eq", "aten.ne", "aten.lt", "aten.gt", "aten.le", "aten.ge", "aten.ones_like",
+                           "aten.zeros_like", "aten.empty_like", "aten.full_like", "aten.new_zeros", "aten.new_ones",
+                           "aten.new_full", "aten.new_empty"})  # fmt: skip

@@ -1,0 +1,55 @@
+"""Values → specs: shapes and element types of whatever a forward takes or gives, without holding on to any of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from numel.facts.dtype import dtype_of
+from numel.facts.trace import TensorSpec, Value
+
+_SPECS: dict[tuple[Any, Any], TensorSpec] = {}
+_MOST_SPECS = 100_000
+_DEEPEST = 8
+
+
+def spec_of_tensor(tensor: torch.Tensor) -> TensorSpec:
+    """The spec of one tensor; equal specs are one object."""
+    key = (tensor.shape, tensor.dtype)
+    found = _SPECS.get(key)
+    if found is None:
+        if len(_SPECS) > _MOST_SPECS:
+            _SPECS.clear()
+        found = TensorSpec(tuple(int(n) for n in tensor.shape), dtype_of(tensor.dtype))
+        _SPECS[key] = found
+    return found
+
+
+def spec_of(value: Any, deep: int = 0) -> Value:
+    """The spec of a nested value. Mappings and dataclasses become mappings by field; objects that hold tensors
+    (distributions, caches) become mappings of their attributes; any other object becomes its class name."""
+    if isinstance(value, torch.Tensor):
+        return spec_of_tensor(value)
+    if value is None or isinstance(value, bool | int | float | str | complex):
+        return value
+    if deep > _DEEPEST:
+        return f"<{type(value).__name__}>"
+    if isinstance(value, tuple | list):
+        return tuple([spec_of(each, deep + 1) for each in value])
+    if isinstance(value, Mapping):
+        return {str(name): spec_of(each, deep + 1) for name, each in value.items()}
+    if isinstance(value, type) or isinstance(value, torch.nn.Module):
+        return f"<{getattr(value, '__name__', type(value).__name__)}>"
+    if dataclasses.is_dataclass(value):
+        return {f.name: spec_of(getattr(value, f.name, None), deep + 1) for f in dataclasses.fields(value)}
+    if isinstance(value, torch.dtype | torch.device | torch.layout | torch.memory_format):
+        return str(value)
+    inside = getattr(value, "__dict__", None)
+    if inside:
+        held = {name: spec_of(each, deep + 1) for name, each in inside.items() if isinstance(each, torch.Tensor)}
+        if held:
+            return held
+    return f"<{type(value).__name__}>"
