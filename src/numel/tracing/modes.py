@@ -47,6 +47,8 @@ class Stage:
         """Everything that must be active while the forward runs."""
         stack = ExitStack()
         stack.enter_context(torch_private.eager_stance())
+        if self.attempt.mode != "real":
+            stack.enter_context(torch_private.quiet())
         if self.attempt.autograd:
             stack.enter_context(torch.enable_grad())
         else:

@@ -41,7 +41,7 @@ class NeedsDtype(Exception):
 class _Operator:
     """What has to be known of an operator before it runs, looked up once."""
 
-    __slots__ = ("asks", "cacheable", "composite", "is_item", "makes", "mutated", "name", "random", "view")
+    __slots__ = ("asks", "by_shape", "cacheable", "composite", "is_item", "makes", "mutated", "name", "random", "view")
 
     def __init__(self, func: Any) -> None:
         self.name = str(func)
@@ -51,6 +51,7 @@ class _Operator:
         self.random = torch_private.is_random(func)
         self.composite = self.name.rpartition(".")[0] not in WHOLE and torch_private.is_composite(func)
         self.is_item = self.name == "aten._local_scalar_dense.default"
+        self.by_shape = _BY_SHAPE.get(self.name)
         self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META
 
 
@@ -180,6 +181,8 @@ class MetaRecorder(Recorder):
                     only_meta &= value.type == "meta"
         if not (only_meta and metas):
             outputs = self._mixed(known, func, args, kwargs or {})
+        elif known.by_shape is not None:
+            outputs = known.by_shape(self, func, args, kwargs or {})
         elif known.cacheable:
             outputs = self._cached(func, args, kwargs)
         elif known.is_item:
@@ -209,7 +212,7 @@ class MetaRecorder(Recorder):
             return self._item(tensors[0])
         if not known.random and all(id(t) in self._own for t in tensors):
             return self._constant(func, args, kwargs)
-        packed = _PACKED.get(known.name)
+        packed = _PACKED.get(known.name) or known.by_shape
         if packed is not None:
             return packed(self, func, args, kwargs)
         for position in known.mutated:
@@ -372,6 +375,29 @@ def _recur(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     return func(recorder.to_meta(data), batch_sizes, *recorder.to_meta(rest), **recorder.to_meta(kwargs))
 
 
+def _grouped(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """A grouped product by shape alone: torch's meta kernel takes bfloat16 only, its other kernels do not."""
+    a, b = args[0], args[1]
+    groups = _argument(func, args, kwargs, "offs")
+    dtype = _argument(func, args, kwargs, "out_dtype") or a.dtype
+    if a.dim() == 2 and b.dim() == 2:
+        shape = (groups.shape[0], a.shape[0], b.shape[1])
+    elif a.dim() == 3 and b.dim() == 3:
+        shape = (a.shape[0], a.shape[1], b.shape[2])
+    else:
+        shape = (a.shape[-2], b.shape[-1])
+    if a.shape[-1] != b.shape[-2]:
+        raise RuntimeError(f"a grouped product of {tuple(a.shape)} with {tuple(b.shape)}: inner sizes differ")
+    return torch.empty(shape, dtype=dtype, device=_META)
+
+
+def _argument(func: Any, args: Any, kwargs: Any, name: str) -> Any:
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.name == name:
+            return kwargs.get(name, args[position] if position < len(args) else None)
+    return None
+
+
 _PACKED = {
     "aten._pack_padded_sequence.default": _pack,
     "aten._pad_packed_sequence.default": _unpack,
@@ -380,6 +406,9 @@ _PACKED = {
     "aten.rnn_tanh.data": _recur,
     "aten.rnn_relu.data": _recur,
 }
+
+# operators whose output is found out here, since torch's own meta kernel is narrower than its others
+_BY_SHAPE = {"aten._grouped_mm.default": _grouped}
 
 _WANTED = {
     ("aten.embedding", 1): torch.int64,

@@ -10,6 +10,7 @@ import torch
 
 from numel.facts.dtype import dtype_of
 from numel.facts.trace import TensorSpec, Value
+from numel.tracing.torch_private import bare_shape
 
 _SPECS: dict[tuple[Any, Any], TensorSpec] = {}
 _MOST_SPECS = 100_000
@@ -18,12 +19,15 @@ _DEEPEST = 8
 
 def spec_of_tensor(tensor: torch.Tensor) -> TensorSpec:
     """The spec of one tensor; equal specs are one object."""
-    key = (tensor.shape, tensor.dtype)
+    try:
+        key = (tensor.shape, tensor.dtype)
+    except RuntimeError:  # a lazy parameter on its way to become one
+        key = (bare_shape(tensor), tensor.dtype)
     found = _SPECS.get(key)
     if found is None:
         if len(_SPECS) > _MOST_SPECS:
             _SPECS.clear()
-        found = TensorSpec(tuple(int(n) for n in tensor.shape), dtype_of(tensor.dtype))
+        found = TensorSpec(tuple([int(n) for n in key[0]]), dtype_of(tensor.dtype))
         _SPECS[key] = found
     return found
 

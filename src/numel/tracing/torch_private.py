@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -76,6 +78,24 @@ def is_fake(tensor: Any) -> bool:
     return hasattr(tensor, "fake_mode")
 
 
-def flatten_packed(batch_sizes: list[int]) -> torch.Tensor:
-    """Batch sizes of a packed sequence as torch keeps them: int64 on the CPU."""
-    return torch.tensor(batch_sizes, dtype=torch.int64, device="cpu")
+def bare_shape(tensor: torch.Tensor) -> torch.Size:
+    """The shape below any Python override: lazy parameters refuse to tell theirs."""
+    with torch._C.DisableTorchFunctionSubclass():
+        shape: torch.Size = torch._C.TensorBase.shape.__get__(tensor)  # type: ignore[attr-defined]
+        return shape
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No log lines about operators that fail on the way to the mode that works; no value checks of distributions
+    (they read data). Both switches are put back."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled = logger.disabled
+    checks = torch.distributions.Distribution._validate_args
+    try:
+        logger.disabled = True
+        torch.distributions.Distribution.set_default_validate_args(False)
+        yield
+    finally:
+        logger.disabled = disabled
+        torch.distributions.Distribution.set_default_validate_args(checks)

@@ -77,7 +77,9 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto") -> Trace:
     assert best is not None
     failure = best.failure
     assert failure is not None
-    notes.append(Note("forward-failed", "error", f"{failure.error}: {_one_line(failure.message)}", failure.path))
+    message = _one_line(failure.message)
+    notes = [note for note in notes if not note.text.endswith(f"{failure.error}: {message}")]
+    notes.append(Note("forward-failed", "error", f"{failure.error}: {message}", failure.path))
     return _with_notes(best, tuple(notes))
 
 
