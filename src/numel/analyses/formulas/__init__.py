@@ -1,0 +1,15 @@
+"""Plain arithmetic over recorded shapes, a file per family of operators. Importing this registers all of them."""
+
+from numel.analyses.formulas import (  # noqa: F401  each registers its operators
+    attention,
+    convolution,
+    elementwise,
+    embedding,
+    free,
+    matmul,
+    recurrent,
+)
+from numel.analyses.formulas.registry import Cost, cost, find, formula, registered
+from numel.analyses.formulas.traffic import Traffic, traffic
+
+__all__ = ["Cost", "Traffic", "cost", "find", "formula", "registered", "traffic"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,7 +48,7 @@ class Cost:
         return self.macs if self.causal_macs is None else self.causal_macs
 
 
-Formula = Callable[..., "int | Cost"]
+Formula = Callable[..., "int | Cost | None"]
 F = TypeVar("F", bound=Formula)
 
 _FORMULAS: dict[str, Formula] = {}
@@ -59,7 +60,8 @@ def formula(*operators: Any) -> Callable[[F], F]:
     An operator is named as torch prints it, `"aten.mm"` (every overload) or `"aten.mm.default"` (that one), as
     `"mylib::op"`, or by the `torch.ops` object itself. The function takes the operator's own arguments, with every
     tensor replaced by a `TensorSpec` (`.shape`, `.dtype`, `.numel`), keyword arguments by name, and `outputs`, a
-    tuple of specs. It returns MACs as an int, or a `Cost`. It must not need torch.
+    tuple of specs. It returns MACs as an int, a `Cost`, or `None` where the shapes given do not tell: then the operator
+    is listed without a cost. It must not need torch.
 
     >>> @formula("mylib::scaled_outer")
     ... def scaled_outer(a, b, *_, outputs):
@@ -86,11 +88,23 @@ def registered() -> tuple[str, ...]:
 
 
 def cost(record: OpRecord) -> Cost | None:
-    """What a recorded operator costs, or `None` when no formula is known: unknown, never zero."""
+    """What a recorded operator costs, or `None` when no formula is known: unknown, never zero.
+
+    A formula that raises on what was recorded costs nothing either: the operator is unknown and a warning names the
+    formula, so that one bad formula does not take a whole summary with it.
+    """
     function = find(record.op)
     if function is None:
         return None
-    result = function(*record.args, outputs=record.outputs, **dict(record.kwargs))
+    try:
+        result = function(*record.args, outputs=record.outputs, **dict(record.kwargs))
+    except Exception as error:
+        warnings.warn(
+            f"the formula of {record.op} failed ({type(error).__name__}: {error}); it is listed without a cost",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
     return Cost(macs=result) if isinstance(result, int) else result
 
 

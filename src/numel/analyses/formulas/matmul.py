@@ -1,0 +1,300 @@
+"""Matrix products: k multiply-accumulates for each output element, whatever the operator calls its operands.
+
+Bias and the `beta · self` of the add variants are elementwise: one operation per output element. An outer product
+accumulates nothing, so it is elementwise too, as the multiplication that torch runs for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from math import prod
+from typing import Any
+
+from numel.analyses.formulas.arguments import argument, first, numel_of, tensor
+from numel.analyses.formulas.registry import Cost, formula
+from numel.facts.trace import TensorSpec
+
+# The order of left-to-right contraction in torch.einsum: the first two operands, the result to the front.
+_LEFT_TO_RIGHT = (0, 1)
+
+
+@formula("aten.mm", "aten._int_mm", "aten._scaled_mm", "aten._scaled_mm_v2")
+def mm(self: TensorSpec, mat2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> int:
+    """(n, k) @ (k, m): n · k · m."""
+    (n, k), (_k, m) = self.shape, mat2.shape
+    return n * k * m
+
+
+@formula("aten.bmm")
+def bmm(self: TensorSpec, mat2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> int:
+    """(b, n, k) @ (b, k, m): b · n · k · m."""
+    return self.numel * mat2.shape[-1]
+
+
+@formula("aten.addmm", "aten.addmm_")
+def addmm(self: TensorSpec, mat1: TensorSpec, mat2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """n · k · m, and one addition per output element for `self`."""
+    n, k = mat1.shape
+    m = mat2.shape[1]
+    return Cost(macs=n * k * m, elementwise=n * m)
+
+
+@formula("aten._addmm_activation")
+def addmm_activation(self: TensorSpec, mat1: TensorSpec, mat2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """`addmm`, then one activation per output element."""
+    n, k = mat1.shape
+    m = mat2.shape[1]
+    return Cost(macs=n * k * m, elementwise=2 * n * m)
+
+
+@formula("aten.baddbmm", "aten.baddbmm_")
+def baddbmm(self: TensorSpec, batch1: TensorSpec, batch2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """b · n · k · m, and one addition per output element."""
+    b, n, k = batch1.shape
+    m = batch2.shape[2]
+    return Cost(macs=b * n * k * m, elementwise=b * n * m)
+
+
+@formula("aten.addbmm", "aten.addbmm_")
+def addbmm(self: TensorSpec, batch1: TensorSpec, batch2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """The products are summed over the batch: b · n · k · m MACs, n · m additions."""
+    b, n, k = batch1.shape
+    m = batch2.shape[2]
+    return Cost(macs=b * n * k * m, elementwise=n * m)
+
+
+@formula("aten.mv")
+def mv(self: TensorSpec, vec: TensorSpec, *_: Any, outputs: Any, **named: Any) -> int:
+    """(n, k) @ (k): n · k."""
+    return self.numel
+
+
+@formula("aten.addmv", "aten.addmv_")
+def addmv(self: TensorSpec, mat: TensorSpec, vec: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """n · k, and one addition per row."""
+    return Cost(macs=mat.numel, elementwise=mat.shape[0])
+
+
+@formula("aten.dot", "aten.vdot", "aten.inner", "aten.linalg_vecdot")
+def dot(*args: Any, outputs: Any, **named: Any) -> int:
+    """Each output element is a dot product over one dimension, the last unless `dim` says so: outputs · k."""
+    left = tensor(args, named, 0, "self", "x")
+    right = tensor(args, named, 1, "tensor", "other", "y")
+    if not left.shape or not right.shape:
+        return max(left.numel, right.numel)
+    dim = named.get("dim", -1)
+    return first(outputs).numel * max(left.shape[dim], right.shape[dim])
+
+
+@formula("aten.addr", "aten.addr_")
+def addr(self: TensorSpec, vec1: TensorSpec, vec2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> int:
+    """self + vec1 ⊗ vec2: one multiply-accumulate for each element of the matrix."""
+    return vec1.numel * vec2.numel
+
+
+@formula("aten.outer", "aten.ger", "aten.kron")
+def outer(*_: Any, outputs: Any, **named: Any) -> Cost:
+    """One multiplication per output element and nothing to accumulate."""
+    return Cost(elementwise=numel_of(outputs))
+
+
+@formula("aten.matmul", "aten.linalg_matmul")
+def matmul(*args: Any, outputs: Any, **named: Any) -> int:
+    """Vectors, matrices and broadcast batches alike: outputs · k, k the last dimension of the left operand."""
+    left = tensor(args, named, 0, "self", "input")
+    return first(outputs).numel * left.shape[-1]
+
+
+@formula("aten.linear", "aten.mkldnn_linear", "mkldnn._linear_pointwise", "aten._mixed_dtypes_linear")
+def linear(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """(..., in) by (out, in): outputs · in MACs; the bias is one addition per output element.
+
+    An activation fused behind it is one more operation per output element.
+    """
+    x = tensor(args, named, 0, "input", "self", "X")
+    out = first(outputs).numel
+    bias = argument(args, named, 2, "bias", "B")
+    attr = argument(args, named, 3, "attr") if len(args) > 3 or "attr" in named else None
+    fused = isinstance(attr, str) and attr != "none"
+    return Cost(macs=out * x.shape[-1], elementwise=out * (isinstance(bias, TensorSpec) + fused))
+
+
+@formula("mkldnn._linear_pointwise.binary")
+def linear_binary(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """`linear`, then one addition or multiplication with another tensor."""
+    x = tensor(args, named, 0, "X")
+    bias = argument(args, named, 3, "B")
+    out = first(outputs).numel
+    return Cost(macs=out * x.shape[-1], elementwise=out * (1 + isinstance(bias, TensorSpec)))
+
+
+@formula("mkl._mkl_linear")
+def mkl_linear(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """`linear` whose packed weight comes before the original one."""
+    x = tensor(args, named, 0, "X")
+    bias = argument(args, named, 3, "B")
+    out = first(outputs).numel
+    return Cost(macs=out * x.shape[-1], elementwise=out * isinstance(bias, TensorSpec))
+
+
+@formula(
+    "aten._weight_int4pack_mm",
+    "aten._weight_int4pack_mm_for_cpu",
+    "aten._weight_int4pack_mm_with_scales_and_zeros",
+    "aten._weight_int8pack_mm",
+    "aten._dyn_quant_matmul_4bit",
+)
+def packed_weight_mm(*args: Any, outputs: Any, **named: Any) -> int:
+    """(n, k) by a weight whose packed shape hides k: the left operand tells it."""
+    x = tensor(args, named, 0, "self", "inp")
+    return first(outputs).numel * x.shape[-1]
+
+
+@formula(
+    "aten._grouped_mm", "aten.grouped_mm", "aten._scaled_grouped_mm", "aten._scaled_grouped_mm_v2",
+    "transformers.grouped_mm_fallback",
+)  # fmt: skip
+def grouped_mm(*args: Any, outputs: Any, **named: Any) -> int:
+    """Each row meets one group's matrix, whichever it is, so the offsets do not matter while they cover all rows.
+
+    2d × 3d: rows · k · n. 3d × 3d: groups · rows · k · n. 3d × 2d: rows · k · all columns. 2d × 2d, groups along k:
+    n · k · m, as the parts of k add up.
+    """
+    left = tensor(args, named, 0, "self", "input", "mat_a")
+    right = tensor(args, named, 1, "mat2", "weight", "mat_b")
+    if len(left.shape) == 3 and len(right.shape) == 2:
+        return left.shape[1] * left.shape[2] * right.shape[1]
+    return left.numel * right.shape[-1]
+
+
+@formula("aten._foreach_mm")
+def foreach_mm(self: Sequence[TensorSpec], mat2: Sequence[TensorSpec], *_: Any, outputs: Any, **named: Any) -> int:
+    """The sum of the matrix products of the two lists."""
+    return sum(a.numel * b.shape[-1] for a, b in zip(self, mat2, strict=True))
+
+
+@formula("aten.tensordot")
+def tensordot(self: TensorSpec, other: TensorSpec, dims_self: Any, *_: Any, outputs: Any, **named: Any) -> int:
+    """Outputs times the product of the dimensions summed over."""
+    return first(outputs).numel * prod(self.shape[dim] for dim in dims_self)
+
+
+@formula("aten.chain_matmul", "aten.linalg_multi_dot")
+def chain(*args: Any, outputs: Any, **named: Any) -> int:
+    """The cheapest order, which torch looks for by dynamic programming (Cormen et al., matrix chain).
+
+    >>> from numel.facts.dtype import dtype
+    >>> f32 = dtype("f32")
+    >>> chain([TensorSpec((10, 100), f32), TensorSpec((100, 5), f32), TensorSpec((5, 50), f32)], outputs=())
+    7500
+    """
+    matrices = argument(args, named, 0, "matrices", "tensors")
+    shapes = [matrix.shape for matrix in matrices]
+    if len(shapes[0]) == 1:
+        shapes[0] = (1, *shapes[0])
+    if len(shapes[-1]) == 1:
+        shapes[-1] = (*shapes[-1], 1)
+    sides = [shape[0] for shape in shapes] + [shapes[-1][1]]
+    count = len(shapes)
+    best = [[0] * count for _ in range(count)]
+    for length in range(1, count):
+        for i in range(count - length):
+            j = i + length
+            best[i][j] = min(
+                best[i][s] + best[s + 1][j] + sides[i] * sides[s + 1] * sides[j + 1] for s in range(i, j)
+            )
+    return best[0][count - 1]
+
+
+@formula("aten.bilinear")
+def bilinear(
+    input1: TensorSpec, input2: TensorSpec, weight: TensorSpec, bias: Any = None, *_: Any, outputs: Any, **named: Any
+) -> Cost:
+    """x1 · W · x2 with W of (o, i, j): the first contraction is n · o · i · j MACs, the second n · o · j."""
+    o, i, j = weight.shape
+    n = prod(input1.shape[:-1])
+    return Cost(macs=n * o * i * j + n * o * j, elementwise=n * o * isinstance(bias, TensorSpec))
+
+
+@formula("aten._trilinear")
+def trilinear(
+    i1: TensorSpec, i2: TensorSpec, i3: TensorSpec, expand1: Any, expand2: Any, expand3: Any, sumdim: Any, *_: Any,
+    outputs: Any, **named: Any,
+) -> int:  # fmt: skip
+    """i1 meets i2 and sums what i3 lacks; the result meets i3 and sums the rest. `expand` lists inserted dimensions."""
+    a, b, c = _expanded(i1, expand1), _expanded(i2, expand2), _expanded(i3, expand3)
+    pair = [max(x, y) for x, y in zip(a, b, strict=True)]
+    between = [1 if dim in sumdim and dim in expand3 else size for dim, size in enumerate(pair)]
+    return prod(pair) + prod(max(x, y) for x, y in zip(between, c, strict=True))
+
+
+def _expanded(spec: TensorSpec, inserted: Sequence[int]) -> list[int]:
+    shape = list(spec.shape)
+    for dim in sorted(inserted):
+        shape.insert(dim, 1)
+    return shape
+
+
+@formula("aten.einsum")
+def einsum(
+    equation: str, tensors: Sequence[TensorSpec], *_: Any, outputs: Any, path: Sequence[int] | None = None, **named: Any
+) -> Cost:
+    """Pairwise contraction along `path`, else from left to right.
+
+    A label of one operand alone that nobody needs later is summed first; a step that sums a shared label costs the
+    product of all label sizes in MACs; a step that sums none is a multiplication and elementwise.
+
+    >>> from numel.facts.dtype import dtype
+    >>> a, b = TensorSpec((2, 3, 4), dtype("f32")), TensorSpec((2, 4, 5), dtype("f32"))
+    >>> einsum("bij,bjk->bik", [a, b], outputs=()).macs
+    120
+    """
+    operands, kept = _labelled(equation, tensors)
+    total = Cost()
+    steps = list(zip_longest(*[iter(path)] * 2)) if path else []
+    while len(operands) > 1:
+        i, j = sorted(steps.pop(0) if steps else _LEFT_TO_RIGHT)
+        right, left = operands.pop(j), operands.pop(i)
+        needed = set(kept).union(*operands) if operands else set(kept)
+        summed_first = 0
+        for one, other in ((left, right), (right, left)):
+            alone = [label for label in one if label not in other and label not in needed]
+            if alone:
+                summed_first += prod(one.values())
+                for label in alone:
+                    del one[label]
+        joint = {label: max(left.get(label, 1), right.get(label, 1)) for label in left | right}
+        contracted = any(label not in needed for label in joint)
+        work = prod(joint.values())
+        total += Cost(
+            macs=work if contracted else 0, elementwise=summed_first + (0 if contracted else work)
+        )
+        result = {label: size for label, size in joint.items() if label in needed}
+        operands.insert(0, result) if not path else operands.append(result)
+    if any(label not in kept for label in operands[0]):
+        total += Cost(elementwise=prod(operands[0].values()))
+    return total
+
+
+def _labelled(equation: str, tensors: Sequence[TensorSpec]) -> tuple[list[dict[str, int]], list[str]]:
+    """Sizes by label of each operand, and the labels of the output; the dimensions of `...` get labels of their own."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    operands: list[dict[str, int]] = []
+    order: list[str] = []
+    dots = 0
+    for term, spec in zip(left.split(","), tensors, strict=True):
+        before, found, after = term.partition("...")
+        hidden = len(spec.shape) - len(before) - len(after) if found else 0
+        dots = max(dots, hidden)
+        labels = [*before, *(f".{n}" for n in range(hidden, 0, -1)), *after]
+        sizes: dict[str, int] = {}
+        for label, size in zip(labels, spec.shape, strict=True):
+            sizes[label] = max(size, sizes.get(label, 0))
+        operands.append(sizes)
+        order += [*before, *after]
+    ellipsis = [f".{n}" for n in range(dots, 0, -1)]
+    if not arrow:
+        return operands, ellipsis + sorted(label for label in set(order) if order.count(label) == 1)
+    before, found, after = right.partition("...")
+    return operands, [*before, *(ellipsis if found else []), *after]
