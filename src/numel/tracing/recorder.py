@@ -21,7 +21,7 @@ from numel.tracing.specs import spec_of, spec_of_tensor
 
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
-_MOST_CONSTANT = 1 << 16  # elements of a tensor that is worth keeping real
+_MOST_CONSTANT = 1 << 18  # elements of a tensor that is worth keeping real
 _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 
@@ -212,6 +212,11 @@ class MetaRecorder(Recorder):
             return self._item(tensors[0])
         if not known.random and all(id(t) in self._own for t in tensors):
             return self._constant(func, args, kwargs)
+        shaped = _SHAPED_BY_ANOTHER.get(known.name)
+        if shaped is not None and id(args[0]) in self._own:
+            return self._kept(shaped(args[0], args[1]))
+        if known.name == "aten.index.Tensor":
+            args = (args[0], [each for index in args[1] for each in self._positions(index)])
         packed = _PACKED.get(known.name) or known.by_shape
         if packed is not None:
             return packed(self, func, args, kwargs)
@@ -258,6 +263,12 @@ class MetaRecorder(Recorder):
         if known is not None and known[0]._version == 0:
             return torch.ops.aten._local_scalar_dense.default(known[1])
         raise StepDown("the forward reads a value that depends on data")
+
+    def _positions(self, index: Any) -> list[Any]:
+        """A known mask as the positions where it holds, one tensor per dimension: what an index by it comes to."""
+        if index is None or id(index) not in self._own or index.dtype not in (torch.bool, torch.uint8):
+            return [index]
+        return list(index.nonzero(as_tuple=True))
 
     def _kept(self, outputs: Any) -> Any:
         for tensor in _tensors(outputs):
@@ -409,6 +420,14 @@ _PACKED = {
 
 # operators whose output is found out here, since torch's own meta kernel is narrower than its others
 _BY_SHAPE = {"aten._grouped_mm.default": _grouped}
+
+# the second tensor gives a shape or an element type alone, so a known first one stays known
+_SHAPED_BY_ANOTHER = {
+    "aten.expand_as.default": lambda known, other: known.expand(tuple(other.shape)),
+    "aten.view_as.default": lambda known, other: known.view(tuple(other.shape)),
+    "aten.reshape_as.default": lambda known, other: known.reshape(tuple(other.shape)),
+    "aten.type_as.default": lambda known, other: known.to(other.dtype),
+}
 
 _WANTED = {
     ("aten.embedding", 1): torch.int64,

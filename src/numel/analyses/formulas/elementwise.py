@@ -24,7 +24,7 @@ _UNARY = """
     gelu hardshrink hardsigmoid hardswish hardtanh i0 isfinite isinf isnan isneginf isposinf isreal leaky_relu lgamma
     log log10 log1p log2 log_sigmoid log_sigmoid_forward logical_not logit mish mvlgamma nan_to_num neg negative
     polygamma rad2deg reciprocal relu relu6 round rrelu rrelu_with_noise rrelu_with_noise_functional rsqrt selu sgn
-    sigmoid sign signbit silu sin sinc sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold
+    sigmoid sign signbit silu sin sinc sinh softplus softshrink  sqrt square tan tanh  threshold
     trunc special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1 special_digamma
     special_entr special_erf special_erfc special_erfcx special_erfinv special_exp2 special_expit special_expm1
     special_gammaln special_i0 special_i0e special_i1 special_i1e special_log1p special_log_ndtr special_logit
@@ -40,7 +40,6 @@ _BINARY = """
     heaviside hypot igamma igammac ldexp logaddexp logaddexp2 logical_and logical_or logical_xor bitwise_and bitwise_or
     bitwise_xor bitwise_left_shift bitwise_right_shift nextafter xlogy eq ne lt le gt ge equal not_equal less less_equal
     greater greater_equal isclose prelu _prelu_kernel polar complex _masked_scale cross linalg_cross
-    __and__ __or__ __xor__ __lshift__ __rshift__ __iand__ __ior__ __ixor__ __ilshift__ __irshift__
     special_xlogy special_xlog1py special_zeta special_gammainc special_gammaincc
     special_chebyshev_polynomial_t special_chebyshev_polynomial_u special_chebyshev_polynomial_v
     special_chebyshev_polynomial_w special_hermite_polynomial_h special_hermite_polynomial_he
@@ -68,12 +67,12 @@ _REDUCTIONS = """
     sum nansum mean nanmean prod max min amax amin aminmax _aminmax argmax argmin all any cumsum cumprod cummax cummin
     _cummax_helper _cummin_helper trace count_nonzero median nanmedian mode kthvalue sum_to_size _grad_sum_to_size
     _is_all_true _is_any_true histc bincount segment_reduce
-    allclose hash_tensor trapezoid trapz cumulative_trapezoid unique_consecutive
+    allclose hash_tensor trapezoid trapz cumulative_trapezoid unique_consecutive unique_dim_consecutive
 """
 
 
-def _inplace(names: str, namespace: str = "aten") -> list[str]:
-    return [f"{namespace}.{name}{suffix}" for name in names.split() for suffix in ("", "_")]
+def _inplace(names: str) -> list[str]:
+    return [f"aten.{name}{suffix}" for name in names.split() for suffix in ("", "_")]
 
 
 def _results(outputs: Any, args: Any) -> int:
@@ -83,7 +82,14 @@ def _results(outputs: Any, args: Any) -> int:
     return first(args).numel
 
 
-@formula(*_inplace(_UNARY), *_inplace(_BINARY), *_inplace(_PRIMS, "prims"), "aten.max.other", "aten.min.other")
+# Python's operators, as TorchScript spells them
+_DUNDER = "and or xor lshift rshift iand ior ixor ilshift irshift"
+
+
+@formula(
+    *_inplace(_UNARY), *_inplace(_BINARY), *(f"aten.__{name}__" for name in _DUNDER.split()),
+    *(f"prims.{name}" for name in _PRIMS.split()), "aten.max.other", "aten.min.other",
+)  # fmt: skip
 def pointwise(*args: Any, outputs: Any, **named: Any) -> Cost:
     """One operation per output element.
 
@@ -286,12 +292,6 @@ def weight_norm(v: TensorSpec, g: TensorSpec, *_: Any, outputs: Any, **named: An
     return Cost(elementwise=3 * v.numel)
 
 
-@formula("aten.local_response_norm")
-def local_response_norm(input: TensorSpec, size: int, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """A square, a window of `size` sums, a power, a division."""
-    return Cost(elementwise=input.numel * (size + 3))
-
-
 # --- gates and dropout -----------------------------------------------------------------------------------------------
 
 
@@ -301,9 +301,7 @@ def glu(*args: Any, outputs: Any, **named: Any) -> Cost:
     return Cost(elementwise=2 * numel_of(outputs))
 
 
-@formula(
-    *_inplace("dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout"), "aten._fused_dropout"
-)
+@formula(*_inplace("dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout"), "aten._fused_dropout")
 def dropout(*args: Any, outputs: Any, **named: Any) -> Cost:
     """In training a comparison with the random draw and a scaling; in eval, or with p = 0, nothing."""
     p = argument(args, named, 1, "p", default=0.5)
@@ -353,10 +351,9 @@ def _adaptive(dims: int) -> Callable[..., Cost]:
 
 
 for _dims in (1, 2, 3):
-    formula(
-        f"aten.adaptive_avg_pool{_dims}d", f"aten._adaptive_avg_pool{_dims}d", f"aten.adaptive_max_pool{_dims}d",
-        f"aten.mkldnn_adaptive_avg_pool{_dims}d",
-    )(_adaptive(_dims))  # fmt: skip
+    formula(f"aten.adaptive_avg_pool{_dims}d", f"aten.adaptive_max_pool{_dims}d")(_adaptive(_dims))
+formula("aten._adaptive_avg_pool2d", "aten.mkldnn_adaptive_avg_pool2d")(_adaptive(2))
+formula("aten._adaptive_avg_pool3d")(_adaptive(3))
 
 
 def _interpolated(taps: int) -> Callable[..., Cost]:
@@ -408,10 +405,12 @@ def grid_sampler(*args: Any, outputs: Any, **named: Any) -> Cost:
 
 @formula("torchvision.roi_align")
 def roi_align(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """Each output averages sampling_ratio² bilinear samples (seven operations and a sum each); a ratio of 0 or less
-    is chosen by the size of each box, which is data: then at least one sample."""
+    """Each output averages sampling_ratio² bilinear samples, seven operations and a sum each.
+
+    A ratio of 0 or less is chosen by the size of each box, which is data: then one sample at least.
+    """
     ratio = argument(args, named, 5, "sampling_ratio", default=-1)
-    return Cost(elementwise=8 * max(1, ratio) ** 2 * first(outputs).numel)
+    return Cost(elementwise=8 * max(1, ratio) ** 2 * first(outputs).numel, at_least=ratio <= 0)
 
 
 # --- ordering and search ---------------------------------------------------------------------------------------------
@@ -463,10 +462,13 @@ def bucketize(self: Any, boundaries: TensorSpec, *_: Any, outputs: Any, **named:
 
 @formula("torchvision.nms", "torchvision.qnms")
 def nms(dets: TensorSpec, scores: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """A sort of n scores and at most n (n - 1) / 2 overlaps of thirteen operations: how many run depends on the data,
-    so the first box against all others is what is certain."""
+    """A sort of n scores and, counted dense, the overlap of every pair.
+
+    Thirteen operations an overlap: four for the corners of the intersection, two differences and two comparisons with
+    zero for its sides, their product, two for the union, the ratio and its comparison.
+    """
     boxes = dets.shape[0]
-    return Cost(elementwise=boxes * _bits(boxes) + 13 * max(0, boxes - 1))
+    return Cost(elementwise=boxes * _bits(boxes) + 13 * (boxes * (boxes - 1) // 2))
 
 
 # --- Fourier ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ VIEWS = """
     dsplit expand expand_as flatten hsplit imag real lift lift_fresh linalg_diagonal mH mT matrix_H moveaxis movedim
     narrow numpy_T permute pin_memory _pin_memory positive ravel reshape reshape_as resolve_conj resolve_neg select
     slice slice_inverse split split_with_sizes squeeze squeeze_ unsqueeze unsqueeze_ swapaxes swapaxes_ swapdims
-    swapdims_ t t_ T H tensor_split transpose transpose_ unbind unflatten unfold unsafe_chunk unsafe_split
+    swapdims_ t t_ tensor_split transpose transpose_ unbind unflatten unfold unsafe_chunk unsafe_split
     unsafe_split_with_sizes _unsafe_view view view_as view_as_complex view_as_real vsplit contiguous data set_data
     atleast_1d atleast_2d atleast_3d conj unflatten_dense_tensors _autocast_to_full_precision
     _autocast_to_reduced_precision _lazy_clone
@@ -28,7 +28,7 @@ VIEWS = """
 
 METADATA = """
     size stride storage_offset sym_size sym_stride sym_numel sym_storage_offset sym_is_contiguous
-    sym_is_non_overlapping_and_dense numel dim is_contiguous is_same_size is_complex is_floating_point is_signed
+    numel dim is_contiguous is_same_size is_complex is_floating_point is_signed
     is_conj is_neg is_inference is_nonzero is_coalesced is_pinned is_set_to is_leaf is_strides_like_format
     is_non_overlapping_and_dense is_distributed is_vulkan_available result_type promote_types can_cast _version
     _shape_as_tensor _has_same_storage_numel _has_compatible_shallow_copy_type _is_zerotensor item
@@ -99,7 +99,7 @@ _PRIMS = """
     as_strided as_strided_scatter broadcast_in_dim cat clone collapse collapse_view conj convert_element_type
     copy_strided copy_to device_put empty empty_permuted empty_strided fill full full_like imag iota item
     maximum_value minimum_value normal real reshape resize rev scalar_tensor split_dim squeeze transpose uniform
-    view_of view_of_dtype view_element_type slice select _make_token _sink_tokens
+    view_of view_of_dtype _make_token _sink_tokens
 """
 
 # Operators whose outputs are the input's own bytes, or no tensor: nothing is read or written.

@@ -83,7 +83,7 @@ def dot(*args: Any, outputs: Any, **named: Any) -> int:
     right = tensor(args, named, 1, "tensor", "other", "y")
     if not left.shape or not right.shape:
         return max(left.numel, right.numel)
-    dim = named.get("dim", -1)
+    dim: int = named.get("dim", -1)
     return first(outputs).numel * max(left.shape[dim], right.shape[dim])
 
 
@@ -152,7 +152,7 @@ def packed_weight_mm(*args: Any, outputs: Any, **named: Any) -> int:
 
 
 @formula(
-    "aten._grouped_mm", "aten.grouped_mm", "aten._scaled_grouped_mm", "aten._scaled_grouped_mm_v2",
+    "aten._grouped_mm", "aten._scaled_grouped_mm", "aten._scaled_grouped_mm_v2",
     "transformers.grouped_mm_fallback",
 )  # fmt: skip
 def grouped_mm(*args: Any, outputs: Any, **named: Any) -> int:
@@ -177,7 +177,8 @@ def foreach_mm(self: Sequence[TensorSpec], mat2: Sequence[TensorSpec], *_: Any, 
 @formula("aten.tensordot")
 def tensordot(self: TensorSpec, other: TensorSpec, dims_self: Any, *_: Any, outputs: Any, **named: Any) -> int:
     """Outputs times the product of the dimensions summed over."""
-    return first(outputs).numel * prod(self.shape[dim] for dim in dims_self)
+    summed: int = prod(self.shape[dim] for dim in dims_self)
+    return first(outputs).numel * summed
 
 
 @formula("aten.chain_matmul", "aten.linalg_multi_dot")
@@ -201,9 +202,7 @@ def chain(*args: Any, outputs: Any, **named: Any) -> int:
     for length in range(1, count):
         for i in range(count - length):
             j = i + length
-            best[i][j] = min(
-                best[i][s] + best[s + 1][j] + sides[i] * sides[s + 1] * sides[j + 1] for s in range(i, j)
-            )
+            best[i][j] = min(best[i][s] + best[s + 1][j] + sides[i] * sides[s + 1] * sides[j + 1] for s in range(i, j))
     return best[0][count - 1]
 
 
@@ -267,9 +266,7 @@ def einsum(
         joint = {label: max(left.get(label, 1), right.get(label, 1)) for label in left | right}
         contracted = any(label not in needed for label in joint)
         work = prod(joint.values())
-        total += Cost(
-            macs=work if contracted else 0, elementwise=summed_first + (0 if contracted else work)
-        )
+        total += Cost(macs=work if contracted else 0, elementwise=summed_first + (0 if contracted else work))
         result = {label: size for label, size in joint.items() if label in needed}
         operands.insert(0, result) if not path else operands.append(result)
     if any(label not in kept for label in operands[0]):

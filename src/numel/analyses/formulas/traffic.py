@@ -52,6 +52,7 @@ def traffic(record: OpRecord) -> Traffic:
     Two arguments with equal shape and type are taken as two tensors: a record does not say whether they are one.
 
     >>> from numel.facts.dtype import dtype
+    >>> from numel.facts.trace import TensorSpec
     >>> x = TensorSpec((2, 3), dtype("f32"))
     >>> traffic(OpRecord("aten.add.Tensor", -1, (x, x), outputs=(x,)))
     Traffic(read=48, written=24)
