@@ -1,0 +1,55 @@
+"""Document to text, a file each. A renderer knows the blocks of `numel.document` and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NoReturn, Protocol, cast
+
+from numel.document import Document
+from numel.errors import ViewError
+
+# suffixes stand here and in the modules so that looking one up imports none of them; a test keeps the two equal
+_KNOWN: dict[str, tuple[str, ...]] = {
+    "terminal": (".txt",),
+    "markdown": (".md", ".markdown"),
+    "csv": (".csv",),
+}
+
+
+class Renderer(Protocol):
+    """What a module of this package offers."""
+
+    NAME: str
+    SUFFIXES: tuple[str, ...]
+
+    def render(self, document: Document, *, width: int | None = None, color: bool = False) -> str: ...
+
+
+def names() -> tuple[str, ...]:
+    """Every renderer, by name.
+
+    >>> names()
+    ('terminal', 'markdown', 'csv')
+    """
+    return tuple(_KNOWN)
+
+
+def find(name_or_suffix: str) -> Renderer:
+    """The renderer of a name (`markdown`) or of a suffix with or without its dot (`.md`, `md`), imported now.
+
+    Raises `ViewError` that names the known ones.
+
+    >>> find("md").NAME
+    'markdown'
+    """
+    wanted = name_or_suffix.lower()
+    for name, suffixes in _KNOWN.items():
+        if wanted == name or f".{wanted.removeprefix('.')}" in suffixes:
+            return cast(Renderer, importlib.import_module(f"numel.render.{name}"))
+    known = ", ".join(f"{name} ({' '.join(suffixes)})" for name, suffixes in _KNOWN.items())
+    raise ViewError(f"no renderer is called {name_or_suffix!r}; known: {known}")
+
+
+def assert_never(block: NoReturn) -> NoReturn:
+    """`typing.assert_never`, which Python 3.10 lacks: the type checker finds the block that a `match` forgot."""
+    raise AssertionError(f"a block that this renderer does not draw: {type(block).__name__}")
