@@ -1,0 +1,61 @@
+# Needs Python 3.10 or newer and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench gold readme clean
+
+help:
+	@echo "make demo    summaries of ResNet-50, ViT-B/16 and Llama-3-8B from their configurations, without weights"
+	@echo "make test    every test and doctest"
+	@echo "make lint    ruff, mypy --strict, import contracts"
+	@echo "make bench   speed and memory beside their floors and the peers"
+	@echo "make gold    write the expected outputs under tests/ anew"
+	@echo "make readme  write the example outputs in the READMEs anew"
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# Each stamp says which part of the environment is up to date.
+.venv/.torch: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable '.[torch,hub]'
+	@touch $@
+
+# torchvision and timm without dependencies: their requirements name a torch build that need not be the one installed.
+.venv/.dev: .venv/.torch
+	$(PIP) --editable '.[torch,hub,dev]'
+	$(PIP) --no-deps torchvision timm
+	@touch $@
+
+# The peers are compared with where they can be installed; a benchmark says which ones it found.
+.venv/.peers: .venv/.dev
+	-$(PIP) torchinfo
+	-$(PIP) fvcore
+	@touch $@
+
+demo: .venv/.torch
+	$(BIN)/numel summary examples/resnet-50 -i 'f32[1,3,224,224]' --depth 3
+	$(BIN)/numel summary examples/vit-b-16 -i 'f32[1,3,224,224]' --depth 3
+	$(BIN)/numel summary examples/llama-3-8b -i 'i64[1,512]' --depth 3
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports
+
+bench: .venv/.peers
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+gold: .venv/.dev
+	NUMEL_GOLD=write $(BIN)/python -m pytest -q tests
+
+readme: .venv/.dev
+	NUMEL_GOLD=write $(BIN)/python -m pytest -q tests -k readme
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
