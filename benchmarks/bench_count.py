@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 
 import torch
-from measure import paired, show
 from torch import nn
 
+from measure import paired, show
 from numel.api import count
 
 

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from measure import machine, save
 from rich.console import Console
 from rich.table import Table
+
+from measure import machine, save
 
 _HERE = str(Path(__file__).resolve().parent)
 _PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

@@ -103,11 +103,11 @@ def save(title: str, values: dict[str, Any]) -> None:
 
 
 def from_example(name: str) -> Any:
-    """The model of examples/NAME/config.json with its task head, on meta: no weight is allocated."""
+    """The model of examples/NAME/config.json with its task head and its published dtype, on meta: nothing allocated."""
     import torch
     import transformers
 
     transformers.logging.set_verbosity_error()
     config = transformers.AutoConfig.from_pretrained(EXAMPLES / name)
     with torch.device("meta"):
-        return getattr(transformers, config.architectures[0])(config).eval()
+        return getattr(transformers, config.architectures[0])._from_config(config, dtype=config.dtype).eval()
