@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from numel.document import Document
 from numel.errors import ViewError
+
+if TYPE_CHECKING:
+    from typing_extensions import Never
 
 # suffixes stand here and in the modules so that looking one up imports none of them; a test keeps the two equal
 _KNOWN: dict[str, tuple[str, ...]] = {
@@ -50,6 +53,6 @@ def find(name_or_suffix: str) -> Renderer:
     raise ViewError(f"no renderer is called {name_or_suffix!r}; known: {known}")
 
 
-def assert_never(block: NoReturn) -> NoReturn:
+def assert_never(block: Never) -> NoReturn:
     """`typing.assert_never`, which Python 3.10 lacks: the type checker finds the block that a `match` forgot."""
     raise AssertionError(f"a block that this renderer does not draw: {type(block).__name__}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from math import isfinite
+from math import isfinite, isnan
 
 from numel.document import Cell, Column, Quantity, Unit
 
@@ -92,17 +92,17 @@ def shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) if shape else "scalar"
 
 
-def count_text(value: int | float, *, short: bool = False) -> str:
+def count_text(value: float, *, short: bool = False) -> str:
     """A count: all its digits in groups of three, or four digits and K, M, B or T."""
     return _number_text(value, "count", short)
 
 
-def ops_text(value: int | float) -> str:
+def ops_text(value: float) -> str:
     """A number of operations: `4.089 G`, `3.911 T`."""
     return _number_text(value, "ops", short=True)
 
 
-def nbytes_text(value: int | float) -> str:
+def nbytes_text(value: float) -> str:
     """A size: `512 B`, `97.49 MiB`."""
     return _number_text(value, "bytes", short=True)
 
@@ -120,10 +120,10 @@ def share_text(value: float) -> str:
     return f"{value * 100:.1f} %"
 
 
-def _number_text(value: int | float, unit: Unit, short: bool) -> str:
+def _number_text(value: float, unit: Unit, short: bool) -> str:
     if isinstance(value, float):
         if not isfinite(value):
-            return UNKNOWN if value != value else f"{value}"
+            return UNKNOWN if isnan(value) else f"{value}"
         if value.is_integer() and unit != "share":
             value = int(value)
     match unit:
@@ -139,7 +139,7 @@ def _number_text(value: int | float, unit: Unit, short: bool) -> str:
             return _exact(value)
 
 
-def _exact(value: int | float) -> str:
+def _exact(value: float) -> str:
     if abs(value) >= _MOST_EXACT:
         return f"{Decimal(value):.3e}"
     if isinstance(value, int):
@@ -147,7 +147,7 @@ def _exact(value: int | float) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _scaled(value: int | float, base: int, suffixes: tuple[str, ...]) -> str:
+def _scaled(value: float, base: int, suffixes: tuple[str, ...]) -> str:
     if value == 0:
         return "0"
     size, power = abs(value), 0
