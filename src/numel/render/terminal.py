@@ -180,7 +180,9 @@ class _Field:
 
     def least(self, short: bool, bar: bool, most: int) -> int:
         """Width when text is cut to `most` columns and numbers are whole."""
-        return min(self.wanted(short, bar), max(most, self.rigid[short] + self.wanted(short, bar) - self.natural[short]))
+        return min(
+            self.wanted(short, bar), max(most, self.rigid[short] + self.wanted(short, bar) - self.natural[short])
+        )
 
 
 def _field(column: Column, values: list[Cell], extra: Sequence[int] = ()) -> _Field:
@@ -211,7 +213,8 @@ def _table(table: Table, width: int) -> Iterator[Line]:
     extra = [3 * min(depth - base, most) for depth in table.depths or ()]
     extra += [0] * (len(rows) - len(extra))
     fields = [
-        _field(column, [row[i] for row in rows], extra if i == 0 and rows else ()) for i, column in enumerate(table.columns)
+        _field(column, [row[i] for row in rows], extra if i == 0 and rows else ())
+        for i, column in enumerate(table.columns)
     ]
     shown, hidden = _fit(fields, width)
     most = max(1, min(most, shown[0].width * 2 // 5 // 3))

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from math import isfinite, isnan
 
-from numel.document import Cell, Column, Quantity, Unit
+from numel.document import Cell, Column, Quantity
+from numel.document.blocks import Unit
 
 UNKNOWN = "?"
 
