@@ -147,10 +147,10 @@ def _facts(table: Table, width: int) -> Iterator[Line]:
         tail += "".join(" " * _GAP + each for each in rest if each)
         room = width - left - _GAP
         if cells(exact) + cells(tail) <= room:
-            yield [lead, Segment(exact, _BOLD if bold else _PLAIN), Segment(tail, _DIM)]
+            yield _trimmed([lead, Segment(exact, _BOLD if bold else _PLAIN), Segment(tail, _DIM)])
             continue
         for piece in _wrapped(f"{exact}{tail}".strip(), room):
-            yield [lead, Segment(piece, _BOLD if bold else _PLAIN)]
+            yield _trimmed([lead, Segment(piece, _BOLD if bold else _PLAIN)])
             lead = Segment(" " * (left + _GAP))
     if table.caption:
         yield from ([Segment(line, _DIM)] for line in _wrapped(printable(table.caption), width))
@@ -162,7 +162,7 @@ def _is_figure(row: Sequence[Cell]) -> bool:
 
 @dataclass(slots=True)
 class _Field:
-    """One column with its printed cells, the total's last. `natural` and `least` are widths for each count form."""
+    """One column with its printed cells, the total's last. Texts and widths are kept by whether counts are short."""
 
     column: Column
     title: str
@@ -197,8 +197,9 @@ def _field(column: Column, values: list[Cell], extra: Sequence[int] = ()) -> _Fi
         natural[short] = max(cells(title), *(map(sum, zip(sizes, extra, strict=True)) if extra else sizes), 1)
         whole = (size for size, cell in zip(sizes, values, strict=True) if not isinstance(cell, str | tuple))
         rigid[short] = min(max(min(cells(title), 16), max(whole, default=1)), 32) if right else 1
-    for kept in (texts, natural, rigid):
-        kept.setdefault(True, kept[False])  # type: ignore[attr-defined]
+    texts.setdefault(True, texts[False])
+    natural.setdefault(True, natural[False])
+    rigid.setdefault(True, rigid[False])
     return _Field(column, title, right, values, texts, natural, rigid)
 
 
@@ -282,6 +283,10 @@ def _joined(pieces: list[tuple[str, Style]], *, gap: bool = True) -> Line:
         if gap and line:
             line.append(Segment(" " * _GAP))
         line.append(Segment(text, style))
+    return _trimmed(line)
+
+
+def _trimmed(line: Line) -> Line:
     while line and not line[-1].text.strip(" "):
         line.pop()
     if line:
@@ -346,7 +351,7 @@ def _wrapped(text: str, width: int) -> list[str]:
         line, size = word, length
     if line or not done:
         done.append(line)
-    return done
+    return [each.rstrip(" ") for each in done]
 
 
 def _columns(word: str, width: int) -> int:
