@@ -31,7 +31,7 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
             raise TargetError(f"{printable(place)}: a directory without {SINGLE} or {INDEX}; name a file in it")
         place = found
     if place.name.endswith(".index.json"):
-        return _merged(place)
+        return read_index(place)
     file = LocalFile(place)
     if safetensors.sniff(file.read(0, _HEAD), place.name):
         return safetensors.read(file)
@@ -43,7 +43,7 @@ def checkpoint(directory: Path) -> Path | None:
     return next((directory / name for name in (INDEX, SINGLE) if (directory / name).is_file()), None)
 
 
-def _merged(index: Path) -> Snapshot:
+def read_index(index: Path) -> Snapshot:
     """The shards that the index names, as one model; a name of the index that leads out of its directory is refused."""
     where = printable(index)
     file = LocalFile(index)

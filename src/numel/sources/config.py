@@ -1,0 +1,536 @@
+"""A name → nn.Module without its weights: user code, torchvision, timm and transformers configurations, built on meta.
+
+Naming one's own code is consent to run it. A configuration's code from the hub runs only with `trust_remote_code`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+import random
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from numel.errors import NumelError, TargetError
+from numel.extras import need
+from numel.facts.note import Note
+from numel.sources.bytes import LocalFile, printable
+
+if TYPE_CHECKING:
+    import torch
+
+SCHEMES = ("torchvision", "timm", "hf")
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+# what a configuration accepts beside its own fields
+_BUILD_OPTIONS = frozenset({"attn_implementation", "experts_implementation", "dtype", "torch_dtype"})
+_LONGEST = 300  # of a foreign error's message; some span pages
+
+Options = Mapping[str, Any]
+Built = tuple["torch.nn.Module", tuple[Note, ...]]
+
+
+def build(target: str, *, options: Options | None = None, trust_remote_code: bool = False) -> Built:
+    """The model that `target` names, on the meta device where its constructor allows it, and notes on how it was built.
+
+    `target` is "pkg.mod:callable", "file.py:Name", "torchvision:NAME", "timm:NAME", or "hf:" and a config.json, a
+    directory with one or a hub name. `options` go to the callable, or override fields of the configuration. Models of
+    the three schemes are in eval mode, user code as it was built. Raises `TargetError` and `MissingExtra`.
+
+    >>> model, notes = build("torch.nn:Linear", options={"in_features": 3, "out_features": 2})
+    >>> model.weight.device.type, notes
+    ('meta', ())
+    """
+    torch = need("torch", extra="torch")
+    chosen = dict(options or {})
+    scheme, _, name = target.partition(":")
+    with _undisturbed(torch):
+        if scheme not in SCHEMES:
+            return _own_code(torch, target, chosen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if scheme == "torchvision":
+                model, notes = _torchvision(torch, target, name, chosen)
+            elif scheme == "timm":
+                model, notes = _timm(torch, target, name, chosen)
+            else:
+                model, notes = _transformers(torch, target, name, chosen, trust_remote_code)
+        return model.eval(), notes
+
+
+# ── without a trace ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _undisturbed(torch: Any) -> Iterator[None]:
+    """Random states, the default dtype, gradient mode, warning filters and sys.path are afterwards as before.
+
+    What is printed inside goes to stderr: stdout is the document's.
+    """
+    states: list[tuple[Callable[[Any], object], Any]] = [
+        (random.setstate, random.getstate()),
+        (torch.set_rng_state, torch.get_rng_state()),
+        (torch.set_default_dtype, torch.get_default_dtype()),
+        (torch.set_grad_enabled, torch.is_grad_enabled()),
+    ]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and hasattr(numpy, "random"):
+        states.append((numpy.random.set_state, numpy.random.get_state()))
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    search, entries = sys.path, list(sys.path)
+    try:
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+            yield
+    finally:
+        search[:] = entries
+        sys.path = search
+        for put_back, state in states:
+            put_back(state)
+
+
+def _constructed(torch: Any, target: str, make: Callable[[], Any]) -> Built:
+    """What `make` returns, on the first of meta, fake tensors and cpu where it does not raise."""
+    notes: tuple[Note, ...] = ()
+    try:
+        try:
+            with torch.device("meta"):
+                model = make()
+        except Exception as on_meta:
+            # e.g. .item() in a constructor; whether the error is of the code's own making shows on cpu
+            reason = f"its constructor does not run on the meta device ({_summary(on_meta)})"
+            try:
+                from torch._subclasses import FakeTensorMode
+
+                with FakeTensorMode(allow_non_fake_inputs=True):
+                    model = make()
+                _fake_to_meta(torch, model)
+                notes = (Note("built-on-fake", "info", f"built on fake tensors: {reason}"),)
+            except Exception:
+                model = make()
+                notes = (Note("built-on-cpu", "info", f"built on the CPU with real memory: {reason}"),)
+    except NumelError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"{target}: building it raised {_summary(error)} ({_location(error)})") from error
+    if not isinstance(model, torch.nn.Module):
+        raise TargetError(f"{target}: returned {type(model).__qualname__}; expected a torch.nn.Module")
+    return model, notes
+
+
+def _fake_to_meta(torch: Any, model: Any) -> None:
+    """Fake tensors belong to the mode they were made in; meta tensors of the same layout work in any."""
+    from torch._subclasses import FakeTensor
+
+    if not isinstance(model, torch.nn.Module):
+        return
+    replaced: dict[int, Any] = {}
+
+    def plain(tensor: Any) -> Any:
+        if id(tensor) not in replaced:
+            empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+            if isinstance(tensor, torch.nn.Parameter):
+                empty = torch.nn.Parameter(empty, requires_grad=tensor.requires_grad)
+            replaced[id(tensor)] = empty
+        return replaced[id(tensor)]
+
+    for module in model.modules():
+        for held in (module._parameters, module._buffers, module.__dict__):
+            for name, tensor in list(held.items()):
+                if isinstance(tensor, FakeTensor):
+                    setattr(module, name, plain(tensor))
+
+
+# ── user code ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _own_code(torch: Any, target: str, options: dict[str, Any]) -> Built:
+    file, name = _split(target)
+    if file is None:
+        source, _, name = target.partition(":")
+        if os.getcwd() not in sys.path:  # a console script's own folder is on the path, the user's is not
+            sys.path.insert(0, os.getcwd())
+        return _called(torch, target, _imported(target, source), name, options)
+    if not file.is_file():
+        raise TargetError(f"{target}: no file {printable(file)}{_siblings(file)}")
+    if not name:
+        raise TargetError(f"{target}: name what to build, as in '{target}:Net'{_defined(file)}")
+    with _loaded(target, file) as module:
+        return _called(torch, target, module, name, options)
+
+
+def _split(target: str) -> tuple[Path | None, str]:
+    """The file and the name of "file.py:Name"; no file for "pkg.mod:callable"."""
+    if target.endswith(".py"):
+        return Path(target), ""
+    before, found, name = target.rpartition(".py:")
+    return (Path(before + ".py"), name) if found else (None, "")
+
+
+def _called(torch: Any, target: str, module: ModuleType, name: str, options: dict[str, Any]) -> Built:
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            public = [each for each in dir(found) if not each.startswith("_") and callable(getattr(found, each, None))]
+            raise TargetError(f"{target}: no {part!r} in it{suggestion(part, public)}") from error
+    if isinstance(found, torch.nn.Module):
+        if options:
+            raise TargetError(f"{target}: a module that is built already; options ({', '.join(options)}) need a callable")
+        return found, ()
+    if not callable(found):
+        raise TargetError(f"{target}: {type(found).__qualname__}; expected a callable or a torch.nn.Module")
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):
+        pass  # some builtins have none
+    else:
+        try:
+            signature.bind(**options)
+        except TypeError as error:
+            raise TargetError(f"{target}: {error}; it takes {_cut(str(signature))}") from error
+    return _constructed(torch, target, lambda: found(**options))
+
+
+def _imported(target: str, source: str) -> ModuleType:
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(source)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (source + ".").startswith(error.name + "."):
+            raise TargetError(f"{target}: importing it raised {_summary(error)} ({_location(error)})") from error
+        raise TargetError(f"{target}: no module {error.name!r}; expected 'pkg.mod:callable' or 'file.py:Name'") from error
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"{target}: importing it raised {_summary(error)} ({_location(error)})") from error
+
+
+@contextmanager
+def _loaded(target: str, file: Path) -> Iterator[ModuleType]:
+    """The module of one file. Inside, its folder is on sys.path; it and its neighbours are not registered afterwards."""
+    file = file.resolve()
+    folder = file.parent
+    before = dict(sys.modules)
+    # a class finds its module by this name while it is defined; a name that is taken stays with its owner
+    name = file.stem if file.stem not in before else f"_numel_target_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{target}: {printable(file)} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    writes = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(folder))
+    sys.modules[name] = module
+    importlib.invalidate_caches()
+    try:
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            raise TargetError(f"{target}: loading it raised {_summary(error)} ({_location(error)})") from error
+        yield module
+    finally:
+        sys.dont_write_bytecode = writes
+        if str(folder) in sys.path:
+            sys.path.remove(str(folder))
+        new = [each for each in sys.modules if each not in before]
+        for each in [each for each in new if _lies_in(sys.modules.get(each.partition(".")[0]), folder)]:
+            top = each.partition(".")[0]
+            if top not in before and each != top:
+                del sys.modules[each]
+        for each in new:
+            if each not in before and each in sys.modules and _lies_in(sys.modules[each], folder) and "." not in each:
+                del sys.modules[each]
+
+
+def _lies_in(module: ModuleType | None, folder: Path) -> bool:
+    """True for a top-level module or package that was found in this very folder."""
+    origin = getattr(module, "__file__", None)
+    if origin:
+        where = Path(origin)
+        return folder == (where.parent.parent if where.name == "__init__.py" else where.parent)
+    return any(Path(each).parent == folder for each in getattr(module, "__path__", ()))
+
+
+# ── libraries of models ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _torchvision(torch: Any, target: str, name: str, options: dict[str, Any]) -> Built:
+    models = _library("torchvision.models", "torch")
+    try:
+        builder = models.get_model_builder(name)
+    except ValueError as error:
+        raise TargetError(f"{target}: torchvision has no model {name!r}{suggestion(name, models.list_models())}") from error
+    _no_weights(target, options, "weights", "weights_backbone", "pretrained", "pretrained_backbone")
+    absent = {key: None for key in ("weights", "weights_backbone") if key in inspect.signature(builder).parameters}
+    return _constructed(torch, target, lambda: builder(**absent, **options))
+
+
+def _timm(torch: Any, target: str, name: str, options: dict[str, Any]) -> Built:
+    timm = _library("timm", "torch")
+    if not timm.is_model(name.partition(".")[0]):
+        raise TargetError(f"{target}: timm has no model {name!r}{suggestion(name, timm.list_models())}")
+    _no_weights(target, options, "pretrained", "checkpoint_path")
+    return _constructed(torch, target, lambda: timm.create_model(name, pretrained=False, **options))
+
+
+def _no_weights(target: str, options: dict[str, Any], *names: str) -> None:
+    asked = [name for name in names if options.get(name)]
+    if asked:
+        raise TargetError(f"{target}: option {asked[0]!r} would load weights; numel builds the architecture only")
+
+
+def _library(name: str, extra: str) -> Any:
+    try:
+        return need(name, extra=extra)
+    except NumelError:
+        raise
+    except Exception as error:
+        library = name.partition(".")[0]
+        raise TargetError(
+            f"{library} is installed but does not import ({_summary(error)}); was it built for another torch?"
+        ) from error
+
+
+# ── transformers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _transformers(torch: Any, target: str, name: str, options: dict[str, Any], trust: bool) -> Built:
+    file, source = _configuration(target, name)
+    fields = read_json(file)
+    if not isinstance(fields, dict):
+        raise TargetError(f"{target}: {printable(file)} holds no JSON object; expected a config.json of transformers")
+    transformers = _library("transformers", "hub")
+    logs = transformers.utils.logging
+    verbosity = logs.get_verbosity()
+    logs.set_verbosity_error()
+    try:
+        make, notes = _maker(transformers, target, source, fields, options, trust)
+        model, how = _constructed(torch, target, make)
+    finally:
+        logs.set_verbosity(verbosity)
+    return model, notes + how
+
+
+def _configuration(target: str, name: str) -> tuple[Path, str]:
+    """The config.json of a file, directory or hub name, and where transformers finds the code beside it."""
+    place = Path(name).expanduser()
+    if place.is_dir():
+        if not (place / "config.json").is_file():
+            raise TargetError(f"{target}: no config.json in that directory")
+        return place / "config.json", str(place)
+    if place.is_file():
+        return place, str(place.parent)
+    if not _HUB_NAME.fullmatch(name):
+        raise TargetError(f"{target}: no such file, and no hub name (expected org/name){_siblings(place)}")
+    hub = _library("huggingface_hub", "hub")
+    errors = hub.errors
+    try:
+        return Path(hub.hf_hub_download(name, "config.json")), name
+    except errors.GatedRepoError as error:
+        raise TargetError(f"{target}: the hub shows it after its terms are accepted; log in with `hf auth login`") from error
+    except errors.RepositoryNotFoundError as error:
+        raise TargetError(f"{target}: the hub has no such model, or it is private; log in with `hf auth login`") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise TargetError(
+            f"{target}: the hub could not be reached and nothing of it is cached; name a local config.json"
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise TargetError(f"{target}: that model has no config.json on the hub") from error
+    except Exception as error:
+        raise TargetError(f"{target}: the hub could not be reached ({_summary(error)}); name a local config.json") from error
+
+
+def _maker(
+    transformers: Any, target: str, source: str, fields: dict[str, Any], options: dict[str, Any], trust: bool
+) -> tuple[Callable[[], Any], tuple[Note, ...]]:
+    """A function that makes the model of a configuration, and what is to be said about it."""
+    kind, remote = fields.get("model_type"), fields.get("auto_map")
+    known = isinstance(kind, str) and kind in transformers.CONFIG_MAPPING
+    classes = [each for each in map(lambda name: _class(transformers, name), fields.get("architectures") or ()) if each]
+    if remote and not known and not trust:
+        raise TargetError(
+            f"{target}: needs the code that comes with it (auto_map); --trust-remote-code, "
+            "or trust_remote_code=True, runs it"
+        )
+    notes: list[Note] = []
+    if remote and trust:
+        config = _configured(target, lambda: transformers.AutoConfig.from_pretrained(
+            source, trust_remote_code=True, **options))  # fmt: skip
+        key = next((each for each in remote if each.startswith("AutoModelFor")), "AutoModel")
+        auto = getattr(transformers, key)
+        return lambda: _tied(auto.from_config(config, trust_remote_code=True)), ()
+    if known:
+        config_class = transformers.CONFIG_MAPPING[kind]
+    elif kind is None and classes and getattr(classes[0], "config_class", None):
+        config_class = classes[0].config_class  # configurations of the first years have no model_type
+    else:
+        raise TargetError(f"{target}: {_unknown_kind(transformers, fields, kind)}")
+    base = _configured(target, lambda: config_class.from_dict(dict(fields)))
+    changed = _overridden(target, fields, options, base)
+    config = _configured(target, lambda: config_class.from_dict(changed)) if options else base
+    _adopt_dtype(config)
+    if classes:
+        cls = classes[0]
+    else:
+        cls = _head(transformers, config)
+        text = f"the configuration names no class of transformers {transformers.__version__}; built as {cls.__name__}"
+        notes.append(Note("head-guessed", "warning", text))
+    if remote:
+        text = f"the configuration's own code (auto_map) was not run; built by transformers' {cls.__name__}"
+        notes.append(Note("remote-code-not-run", "info", text))
+    if fields.get("quantization_config"):
+        text = "quantization_config is not applied: dtypes and bytes are those of the model before it was quantised"
+        notes.append(Note("quantization-not-applied", "warning", text))
+    return lambda: _tied(cls._from_config(config)), tuple(notes)
+
+
+def _overridden(target: str, fields: dict[str, Any], options: dict[str, Any], base: Any) -> dict[str, Any]:
+    """The fields with the options in place; "text_config.num_hidden_layers" reaches into a nested configuration."""
+    changed: dict[str, Any] = json.loads(json.dumps(fields))
+    known = set(base.to_dict()) | set(fields) | set(base.attribute_map) | _BUILD_OPTIONS
+    for option, value in options.items():
+        *path, key = option.split(".")
+        inside, names = changed, known
+        for part in path:
+            nested = getattr(base, part, None) if inside is changed else None
+            names = set(nested.to_dict()) if hasattr(nested, "to_dict") else set()
+            inside = inside.setdefault(part, {})
+            if not isinstance(inside, dict) or not (names or inside):
+                raise TargetError(f"{target}: no nested configuration {part!r} for the option {option!r}")
+            names |= set(inside) | _BUILD_OPTIONS
+        if key not in names:
+            raise TargetError(f"{target}: the configuration has no field {option!r}{suggestion(key, names)}")
+        if not path:
+            key = base.attribute_map.get(key, key)
+        if key in ("dtype", "torch_dtype"):
+            inside.pop("dtype", None)
+            key = "torch_dtype"
+        before = inside.get(key)
+        for name, each in inside.items():  # one entry per layer, as in layer_types
+            if "layer" in key and "layer" in name and isinstance(each, list) and len(each) == before and each:
+                inside[name] = [each[i % len(each)] for i in range(value)]
+        inside[key] = value
+    return changed
+
+
+def _adopt_dtype(config: Any) -> None:
+    """A composite configuration can leave its dtype to its parts."""
+    name = "dtype" if hasattr(config, "dtype") else "torch_dtype"
+    if getattr(config, name, None) is None:
+        parts = [getattr(config, each, None) for each in getattr(config, "sub_configs", None) or ()]
+        inner = next((d for d in (getattr(part, name, None) for part in parts) if d is not None), None)
+        if inner is not None:
+            setattr(config, name, inner)
+
+
+def _head(transformers: Any, config: Any) -> Any:
+    """A language model's class where the configuration has one: its head follows from the fields; else the bare model."""
+    encoder_decoder = getattr(config, "is_encoder_decoder", False)
+    decoder = getattr(config, "is_decoder", False)
+    for name, fits in (
+        ("MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING", encoder_decoder),
+        ("MODEL_FOR_MASKED_LM_MAPPING", not decoder),
+        ("MODEL_FOR_CAUSAL_LM_MAPPING", True),
+        ("MODEL_MAPPING", True),
+    ):
+        mapping = getattr(transformers, name)
+        if fits and type(config) in mapping:
+            found = mapping[type(config)]
+            return found[0] if isinstance(found, tuple | list) else found
+    raise TargetError(f"transformers has no model for {type(config).__name__}")
+
+
+def _tied(model: Any) -> Any:
+    """Construction ties weights in most versions; where it did, this changes nothing."""
+    tie = getattr(model, "tie_weights", None)
+    if tie is not None:
+        tie()
+    return model
+
+
+def _class(transformers: Any, name: object) -> Any:
+    return getattr(transformers, name, None) if isinstance(name, str) else None
+
+
+def _unknown_kind(transformers: Any, fields: dict[str, Any], kind: object) -> str:
+    if kind is not None:
+        near = suggestion(str(kind), transformers.CONFIG_MAPPING)
+        return f"transformers {transformers.__version__} knows no model_type {kind!r}{near}"
+    if isinstance(fields.get("architecture"), str):
+        return f"a configuration of timm; write 'timm:{fields['architecture']}'"
+    return "no model_type in it; expected a config.json of transformers"
+
+
+def _configured(target: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        raise TargetError(f"{target}: its configuration is refused by transformers ({_summary(error)})") from error
+
+
+def read_json(file: Path) -> Any:
+    """A JSON file's value. Raises `TargetError` when it cannot be read or is not JSON."""
+    held = LocalFile(file)
+    try:
+        return json.loads(held.read(0, held.size))
+    except (ValueError, RecursionError) as error:
+        raise TargetError(f"{held.name}: not JSON ({_summary(error)})") from error
+
+
+# ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def suggestion(name: str, among: Iterable[str]) -> str:
+    """The end of an error line: what was probably meant, or nothing.
+
+    >>> suggestion("resnet5", ["resnet50", "vgg11"])
+    '; did you mean resnet50?'
+    """
+    near = difflib.get_close_matches(name, list(among), n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _siblings(file: Path) -> str:
+    try:
+        return suggestion(file.name, os.listdir(file.parent))
+    except OSError:
+        return ""
+
+
+def _defined(file: Path) -> str:
+    """Classes and functions at the top of a file, read as text."""
+    found = re.findall(r"^(?:class|def) ([A-Za-z]\w*)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    return f"; it defines {', '.join(found[:8])}" if found else ""
+
+
+def _summary(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return _cut(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _location(error: BaseException) -> str:
+    """file:line of the innermost frame that is neither numel's, torch's nor the importer's."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    roots = [str(Path(__file__).parents[1]) + os.sep]
+    if "torch" in sys.modules and sys.modules["torch"].__file__:
+        roots.append(str(Path(sys.modules["torch"].__file__).parent) + os.sep)
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not f.filename.startswith((*roots, "<"))]
+    frame = (theirs or frames)[-1]
+    return f"{frame.filename}:{frame.lineno}"
