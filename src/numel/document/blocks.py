@@ -1,4 +1,4 @@
-"""What a view may draw: a closed set of blocks that hold numbers with units. A renderer knows these and nothing else."""
+"""What a view may draw: a closed set of blocks that hold numbers with units; a renderer knows nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Unit = Literal["text", "count", "ops", "bytes", "share", "shape", "integer", "flag"]
+Unit = Literal["text", "path", "count", "ops", "bytes", "share", "shape", "integer", "flag"]
 Basis = Literal["exact", "measured", "estimate", "guess"]
 
 
@@ -36,7 +36,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under columns. With `depths` it is a tree in preorder whose labels are the first column.
+    """Rows of cells under columns. With `depths` it is a tree in preorder whose labels are the first column: where
+    that is of unit "path", a renderer that draws the tree leaves out what the row above has said already.
 
     `kind` "facts" is a two-column list of names and quantities (a footer) that is drawn without a header.
     `total` is a last row that sums the others.
@@ -87,7 +88,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Callout:
-    """Something the reader should not miss. `code` is the note's code; `count` says how often it applies."""
+    """Something the reader should not miss. `code` is the note's code, `path` the place it is about."""
 
     kind: Literal["note", "warning", "error", "advice"]
     text: str

@@ -37,10 +37,10 @@ def names() -> tuple[str, ...]:
     return tuple(_KNOWN)
 
 
-def find(name_or_suffix: str) -> Renderer:
+def find(name_or_suffix: str, *, also: tuple[str, ...] = ()) -> Renderer:
     """The renderer of a name (`markdown`) or of a suffix with or without its dot (`.md`, `md`), imported now.
 
-    Raises `ViewError` that names the known ones.
+    Raises `ViewError` that names the known ones, `also` those that the caller writes itself.
 
     >>> find("md").NAME
     'markdown'
@@ -50,6 +50,7 @@ def find(name_or_suffix: str) -> Renderer:
         if wanted == name or f".{wanted.removeprefix('.')}" in suffixes:
             return cast(Renderer, importlib.import_module(f"numel.render.{name}"))
     known = ", ".join(f"{name} ({' '.join(suffixes)})" for name, suffixes in _KNOWN.items())
+    known = ", ".join([known, *also])
     raise ViewError(f"no renderer is called {name_or_suffix!r}; known: {known}")
 
 

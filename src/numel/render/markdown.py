@@ -6,7 +6,7 @@ import re
 
 from numel.document import Callout, Cell, Column, Document, Heading, Table, Text
 from numel.render import assert_never
-from numel.render.text import cell_text, fact_text, guides, is_number, printable, title_text
+from numel.render.text import cell_text, fact_text, guides, is_number, labels, printable, title_text
 
 NAME = "markdown"
 SUFFIXES: tuple[str, ...] = (".md", ".markdown")
@@ -66,13 +66,13 @@ def _table(table: Table) -> str:
     lines = _titled(table)
     if not table.columns:
         return _closed(table, lines)
+    names = labels(table)
     trunks = [each.replace("  ", "\u00a0\u00a0") for each in guides(table.depths or (), _MOST_LEVELS)]
     lines.append(_row([_escaped(title_text(column)) for column in table.columns]))
     lines.append(_row(["---:" if is_number(column) else "---" for column in table.columns]))
     for index, row in enumerate(table.rows):
         fields = _fields(row, table.columns)
-        if trunks:
-            fields[0] = trunks[index] + fields[0]
+        fields[0] = (trunks[index] if trunks else "") + _escaped(names[index])
         lines.append(_row(fields))
     if not table.rows:
         lines.append(_row(["(no rows)"] + [""] * (len(table.columns) - 1)))

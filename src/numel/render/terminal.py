@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.color import ColorSystem
 from rich.console import Console, ConsoleOptions
@@ -25,6 +25,7 @@ from numel.render.text import (
     fact_text,
     guides,
     is_number,
+    labels,
     middle,
     printable,
     title_text,
@@ -34,6 +35,7 @@ NAME = "terminal"
 SUFFIXES: tuple[str, ...] = (".txt",)
 
 _LEAST_WIDTH = 20
+_LEAST_LABEL = 12  # columns of a name that the guides of a deep tree leave
 _GAP = 2
 _BAR = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -185,7 +187,7 @@ class _Field:
         )
 
 
-def _field(column: Column, values: list[Cell], extra: Sequence[int] = ()) -> _Field:
+def _field(column: Column, values: list[Cell]) -> _Field:
     title = title_text(column)
     right = is_number(column)
     forms = (False, True) if column.unit == "count" else (False,)
@@ -194,13 +196,20 @@ def _field(column: Column, values: list[Cell], extra: Sequence[int] = ()) -> _Fi
     rigid: dict[bool, int] = {}
     for short, each in texts.items():
         sizes = [cells(text) for text in each]
-        natural[short] = max(cells(title), *(map(sum, zip(sizes, extra, strict=True)) if extra else sizes), 1)
+        natural[short] = max(cells(title), *sizes, 1)
         whole = (size for size, cell in zip(sizes, values, strict=True) if not isinstance(cell, str | tuple))
         rigid[short] = min(max(min(cells(title), 16), max(whole, default=1)), 32) if right else 1
     texts.setdefault(True, texts[False])
     natural.setdefault(True, natural[False])
     rigid.setdefault(True, rigid[False])
     return _Field(column, title, right, values, texts, natural, rigid)
+
+
+def _label(field: _Field, names: list[str], extra: Sequence[int]) -> _Field:
+    """The first field with its rows' labels, wide enough for the guides before them."""
+    texts = [*names, *field.texts[False][len(names) :]]
+    wide = max(cells(field.title), *(cells(text) + more for text, more in zip(texts, extra, strict=True)))
+    return replace(field, texts={False: texts, True: texts}, natural={False: wide, True: wide})
 
 
 def _table(table: Table, width: int) -> Iterator[Line]:
@@ -210,15 +219,15 @@ def _table(table: Table, width: int) -> Iterator[Line]:
         return
     rows = [*table.rows, *((table.total,) if table.total is not None else ())]
     base = min(table.depths or (0,))
-    most = max(1, width // 15)  # levels of guides: two fifths of a label that has half the screen
+    most = max(1, width // 8)  # levels of guides: of a deeper tree the left ones are cut
     extra = [3 * min(depth - base, most) for depth in table.depths or ()]
     extra += [0] * (len(rows) - len(extra))
-    fields = [
-        _field(column, [row[i] for row in rows], extra if i == 0 and rows else ())
-        for i, column in enumerate(table.columns)
-    ]
+    fields = [_field(column, [row[i] for row in rows]) for i, column in enumerate(table.columns)]
+    if rows:
+        fields[0] = _label(fields[0], labels(table), extra)
     shown, hidden = _fit(fields, width)
-    most = max(1, min(most, shown[0].width * 2 // 5 // 3))
+    if shown[0].width < shown[0].natural[False]:
+        most = max(1, min(most, (shown[0].width - _LEAST_LABEL) // 3))
     trunks = guides(table.depths or (), most)
     trunks += [""] * (len(rows) - len(trunks))
     rule = Segment("─" * (sum(field.width for field in shown) + _GAP * (len(shown) - 1)), _DIM)

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from math import isfinite, isnan
 
-from numel.document import Cell, Column, Quantity
+from numel.document import Cell, Column, Quantity, Table
 from numel.document.blocks import Unit
 
 UNKNOWN = "?"
+ROOT = "(root)"  # the empty path, as a reader sees it
 
 _THOUSANDS = ("", "K", "M", "B", "T")
 _OPERATIONS = ("", "K", "M", "G", "T", "P", "E")
@@ -41,7 +42,7 @@ def cell_text(cell: Cell, unit: Unit = "text", *, short: bool = False) -> str:
         case None:
             return UNKNOWN
         case str():
-            return printable(cell)
+            return printable(cell) or (ROOT if unit == "path" else "")
         case bool():
             return "✓" if cell else "–"
         case tuple():
@@ -208,6 +209,29 @@ def middle(name: str, width: int) -> str:
             head -= 1
         else:
             tail -= 1
+
+
+def labels(table: Table) -> list[str]:
+    """The first cell of each row as it is printed: in a tree of paths, what the row above it does not say.
+
+    >>> columns = (Column("path", "layer", "path"),)
+    >>> labels(Table("t", columns, (("",), ("enc",), ("enc.0",), ("enc.0.fc",)), depths=(0, 1, 2, 3)))
+    ['(root)', 'enc', '0', 'fc']
+    """
+    column = table.columns[0]
+    texts = [cell_text(row[0], column.unit) for row in table.rows]
+    if table.depths is None or column.unit != "path":
+        return texts
+    base = min(table.depths, default=0)
+    above: list[str] = []
+    for index, (row, depth) in enumerate(zip(table.rows, table.depths, strict=True)):
+        path = row[0] if isinstance(row[0], str) else ""
+        del above[depth - base :]
+        parent = above[-1] if above else ""
+        if parent and path.startswith(parent + "."):
+            texts[index] = printable(path[len(parent) + 1 :])
+        above.append(path)
+    return texts
 
 
 def guides(depths: Sequence[int], most: int) -> list[str]:
