@@ -1,0 +1,194 @@
+"""What a trace computes: each operator priced once, summed by module, by operator and over all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from numel.analyses.formulas import cost, traffic
+from numel.facts import OpRecord, Snapshot, TensorSpec, Trace, tensors_in
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Sums over operators; `Work()` is zero and `+` is written out, as for `Totals`.
+
+    `macs`, `elementwise` and `executed_macs` (those that are left when causal attention skips its masked half) are
+    operations; `read`, `written` and `activation_nbytes` bytes; `activations` output elements. `ops` counts the
+    operators, `uncosted` those without a formula and `bounded` those whose formula gives a lower bound.
+
+    >>> (Work(macs=3, ops=1) + Work(macs=4, ops=1, uncosted=1)).exact
+    False
+    """
+
+    macs: int = 0
+    executed_macs: int = 0
+    elementwise: int = 0
+    read: int = 0
+    written: int = 0
+    activations: int = 0
+    activation_nbytes: int = 0
+    ops: int = 0
+    uncosted: int = 0
+    bounded: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            macs=self.macs + other.macs,
+            executed_macs=self.executed_macs + other.executed_macs,
+            elementwise=self.elementwise + other.elementwise,
+            read=self.read + other.read,
+            written=self.written + other.written,
+            activations=self.activations + other.activations,
+            activation_nbytes=self.activation_nbytes + other.activation_nbytes,
+            ops=self.ops + other.ops,
+            uncosted=self.uncosted + other.uncosted,
+            bounded=self.bounded + other.bounded,
+        )
+
+    @property
+    def flops(self) -> int:
+        """2 × MACs."""
+        return 2 * self.macs
+
+    @property
+    def exact(self) -> bool:
+        """False when an operator has no formula, or one that gives a lower bound."""
+        return not (self.uncosted or self.bounded)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How one module ran: how often, and the first tensor that its first call took and gave (`None`: it had none)."""
+
+    calls: int
+    input: TensorSpec | None
+    output: TensorSpec | None
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The work of a trace. `own` is what the operators of a module's own forward do, `inclusive` that and all below
+    it, both by module path. `uncosted` maps an operator without a formula to its calls, `where` to the first module
+    that called it; `bounded` likewise for lower bounds."""
+
+    own: Mapping[str, Work] = field(default_factory=dict)
+    inclusive: Mapping[str, Work] = field(default_factory=dict)
+    operators: Mapping[str, Work] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+    uncosted: Mapping[str, int] = field(default_factory=dict)
+    bounded: Mapping[str, int] = field(default_factory=dict)
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Work:
+        """The whole trace."""
+        return self.inclusive.get("", Work())
+
+
+def work(record: OpRecord) -> Work:
+    """One operator.
+
+    >>> from numel.facts import dtype
+    >>> f32 = dtype("f32")
+    >>> x, w, y = TensorSpec((2, 3), f32), TensorSpec((4, 3), f32), TensorSpec((2, 4), f32)
+    >>> work(OpRecord("aten.linear.default", -1, (x, w), outputs=(y,))).macs
+    24
+    """
+    price, moved = cost(record), traffic(record)
+    activations = nbytes = 0
+    if moved.written and not _writes_in_place(record):
+        for spec in tensors_in(record.outputs):
+            activations += spec.numel
+            nbytes += spec.nbytes
+    if price is None:
+        return Work(0, 0, 0, moved.read, moved.written, activations, nbytes, 1, 1)
+    return Work(
+        price.macs, price.executed_macs, price.elementwise, moved.read, moved.written, activations, nbytes, 1, 0,
+        int(price.at_least),
+    )  # fmt: skip
+
+
+# hand back their input when they are not training
+_DROPOUTS = frozenset({"aten.dropout", "aten.alpha_dropout", "aten.feature_dropout", "aten.feature_alpha_dropout"})
+
+
+def _writes_in_place(record: OpRecord) -> bool:
+    """Whether the outputs are an argument again: by torch's naming rule, or a dropout that does nothing."""
+    name = record.name
+    if name in _DROPOUTS:
+        return len(record.args) > 2 and not (record.args[1] and record.args[2])
+    return name.endswith("_") and not name.endswith("__")
+
+
+def costs(snapshot: Snapshot, trace: Trace) -> Costs:
+    """The work of every module of `snapshot` as `trace` ran it. Whatever is run outside of all modules is the root's.
+
+    A module that has several places is charged at the one that its caller reaches it by, so that the work of a parent
+    is its own and that of the rows below it.
+    """
+    places = _places(snapshot, trace)
+    own: dict[str, Work] = {}
+    operators: dict[str, Work] = {}
+    uncosted: dict[str, int] = {}
+    bounded: dict[str, int] = {}
+    where: dict[str, str] = {}
+    for record in trace.ops:
+        place = places[record.call] if record.call >= 0 else ""
+        share = work(record)
+        name = record.name
+        own[place] = own[place] + share if place in own else share
+        operators[name] = operators[name] + share if name in operators else share
+        if share.uncosted or share.bounded:
+            listed = uncosted if share.uncosted else bounded
+            listed[name] = listed.get(name, 0) + 1
+            where.setdefault(name, place)
+    return Costs(own, _inclusive(snapshot, own), operators, _ran(trace, places), uncosted, bounded, where)
+
+
+def _inclusive(snapshot: Snapshot, own: Mapping[str, Work]) -> Mapping[str, Work]:
+    sums = {module.path: own.get(module.path, Work()) for module in snapshot.modules}
+    sums.setdefault("", own.get("", Work()))
+    for path, share in own.items():
+        if path not in sums:  # a module that the forward made: its nearest registered parent answers for it
+            above = path
+            while above not in sums:
+                above = above.rpartition(".")[0]
+            sums[above] += share
+    for module in reversed(snapshot.modules):
+        if module.path:
+            above = module.path.rpartition(".")[0]
+            sums[above] = sums.get(above, Work()) + sums[module.path]
+    return sums
+
+
+def _places(snapshot: Snapshot, trace: Trace) -> list[str]:
+    """The path that each call is charged to: of all places of its module, one below its caller, in turn."""
+    aliases: dict[str, list[str]] = {}
+    for module in snapshot.modules:
+        if module.alias_of is not None:
+            aliases.setdefault(module.alias_of, [module.alias_of]).append(module.path)
+    charged: list[str] = []
+    turns: dict[tuple[int, str], int] = {}
+    for call in trace.calls:
+        known = aliases.get(call.path)
+        if known is None:
+            charged.append(call.path)
+            continue
+        above = charged[call.parent] if call.parent >= 0 else ""
+        below = [path for path in known if not above or path.startswith(above + ".")] or known[:1]
+        turn = turns.get((call.parent, call.path), 0)
+        turns[call.parent, call.path] = turn + 1
+        charged.append(below[turn % len(below)])
+    return charged
+
+
+def _ran(trace: Trace, places: Iterable[str]) -> Mapping[str, Place]:
+    ran: dict[str, Place] = {}
+    for call, path in zip(trace.calls, places, strict=True):
+        before = ran.get(path)
+        if before is not None:
+            ran[path] = Place(before.calls + 1, before.input, before.output)
+        else:
+            ran[path] = Place(1, next(tensors_in(call.inputs), None), next(tensors_in(call.outputs), None))
+    return ran

@@ -1,0 +1,396 @@
+"""One row per module, and the tree they make: repeated blocks folded, deep levels summed into the rows above."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numel.analyses.arrange import chosen
+from numel.analyses.cost import Costs, Work
+from numel.document import Cell, Column, Quantity, Table
+from numel.document.blocks import Unit
+from numel.facts import Snapshot, TensorRecord, Totals
+
+NOT_CALLED = "not called"
+_FITS = 40  # rows that a reader takes in; the depth is chosen so that the tree has no more
+
+Shape = tuple[int, ...]
+_ZERO = Totals()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One module, or one tensor that a module with children holds itself.
+
+    `totals` and `work` include everything below, `own` and `own_work` do not. `work`, `calls` and the shapes are `None`
+    where nothing was traced; a shape is also `None` where no tensor passed. `tied_to` is where what is counted
+    elsewhere is counted.
+
+    >>> Layer("fc", "Linear", totals=Totals(params=6, trainable=6)).params
+    6
+    """
+
+    path: str
+    type: str
+    depth: int = 0
+    totals: Totals = _ZERO
+    own: Totals = _ZERO
+    work: Work | None = None
+    own_work: Work | None = None
+    input_shape: Shape | None = None
+    output_shape: Shape | None = None
+    calls: int | None = None
+    tied_to: str | None = None
+
+    @property
+    def params(self) -> int:
+        """Distinct parameter elements, with all below."""
+        return self.totals.params
+
+    @property
+    def trainable(self) -> bool | None:
+        """Whether its parameters train; `None` where some do and some do not, or there are none."""
+        if 0 < self.totals.trainable < self.totals.params or not self.totals.params:
+            return None
+        return self.totals.trainable == self.totals.params
+
+    @property
+    def macs(self) -> int | None:
+        """MACs of all its calls, with all below; a lower bound unless `exact`; `None` when nothing was traced."""
+        return None if self.work is None else self.work.macs
+
+    @property
+    def flops(self) -> int | None:
+        """2 × MACs."""
+        return None if self.work is None else self.work.flops
+
+    @property
+    def exact(self) -> bool:
+        """False when a number of this row is a lower bound."""
+        return self.totals.exact and (self.work is None or self.work.exact)
+
+
+def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
+    """Every module in preorder; the root's path is ""."""
+    subtotals, direct = snapshot.subtotals(), snapshot.direct()
+    ties = _ties(snapshot)
+    rows = []
+    for module in snapshot.modules:
+        path = module.path
+        row = Layer(
+            path, module.class_name, module.depth, subtotals[path], direct.get(path, Totals()),
+            tied_to=module.alias_of if module.alias_of is not None else ties.get(path),
+        )  # fmt: skip
+        if costs is not None:
+            place = costs.places.get(path)
+            row = replace(
+                row,
+                work=costs.inclusive[path],
+                own_work=costs.own.get(path, Work()),
+                calls=place.calls if place else 0,
+                input_shape=place.input.shape if place and place.input else None,
+                output_shape=place.output.shape if place and place.output else None,
+            )
+        rows.append(row)
+    return tuple(rows)
+
+
+def _ties(snapshot: Snapshot) -> Mapping[str, str]:
+    """The first place of each module's tied tensors, by module path."""
+    found: dict[str, list[str]] = {}
+    for tensor in snapshot.tensors:
+        if tensor.alias_of is not None:
+            places = found.setdefault(tensor.module, [])
+            if tensor.alias_of not in places:
+                places.append(tensor.alias_of)
+    return {path: ", ".join(places) for path, places in found.items()}
+
+
+# ── columns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A column of the tree: how a row fills it, and whether equal rows add up in it."""
+
+    column: Column
+    value: Callable[[Layer, _Whole], Cell]
+    adds_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What shares are shares of."""
+
+    params: int
+    macs: int
+
+
+def _total(name: str) -> Callable[[Layer, _Whole], Cell]:
+    def value(row: Layer, _: _Whole) -> Cell:
+        number: int = getattr(row.totals, name)
+        return number if row.totals.exact else Quantity(number, "bytes" if name == "nbytes" else "count", at_least=True)
+
+    return value
+
+
+def _worked(name: str, unit: Unit) -> Callable[[Layer, _Whole], Cell]:
+    def value(row: Layer, _: _Whole) -> Cell:
+        if row.work is None:
+            return None
+        number: int = getattr(row.work, name)
+        return number if row.work.exact else Quantity(number, unit, at_least=True)
+
+    return value
+
+
+def _mark(row: Layer, _: _Whole) -> Cell:
+    if row.trainable is None:
+        return "partly" if row.totals.params else ""
+    return row.trainable
+
+
+def _shape(row: Layer, shape: Shape | None) -> Cell:
+    if shape is not None:
+        return shape
+    if row.work is None or row.calls:
+        return ""
+    return NOT_CALLED if not row.work.ops and row.totals.params + row.totals.tied + row.totals.unknown else ""
+
+
+def _share(part: int | None, whole: int) -> Cell:
+    return None if part is None else part / whole if whole else 0.0
+
+
+def _field(key: str, title: str, unit: Unit, value: Callable[[Layer, _Whole], Cell], help: str = "",
+           adds_up: bool = False) -> _Field:  # fmt: skip
+    return _Field(Column(key, title, unit, help=help), value, adds_up)
+
+
+_FIELDS: dict[str, _Field] = {
+    each.column.key: each
+    for each in (
+        _field("path", "layer", "path", lambda row, _: row.path),
+        _field("type", "type", "text", lambda row, _: row.type),
+        _field("tied_to", "tied to", "text", lambda row, _: row.tied_to or "", "where its tensors are counted"),
+        _field("depth", "depth", "integer", lambda row, _: row.depth),
+        _field("calls", "calls", "integer", lambda row, _: row.calls, "how often its forward ran"),
+        _field("input_shape", "input", "shape", lambda row, _: _shape(row, row.input_shape)),
+        _field("output_shape", "output", "shape", lambda row, _: _shape(row, row.output_shape)),
+        _field("params", "params", "count", _total("params"), "distinct parameter elements", True),
+        _field("share", "share", "share", lambda row, whole: _share(row.totals.params, whole.params),
+               "of the model's params", True),
+        _field("trainable", "train", "flag", _mark, "whether its parameters train"),
+        _field("trainable_params", "trainable", "count", _total("trainable"), "", True),
+        _field("buffers", "buffers", "count", _total("buffers"), "elements that are no parameters", True),
+        _field("unclassified", "unclassified", "count", _total("unclassified"), "elements of unknown role", True),
+        _field("packed", "packed", "count", _total("packed"), "logical elements kept packed", True),
+        _field("tied", "tied", "count", _total("tied"), "elements counted elsewhere", True),
+        _field("nbytes", "size", "bytes", _total("nbytes"), "bytes of parameters and buffers", True),
+        _field("macs", "MACs", "ops", _worked("macs", "ops"), "multiply-accumulates", True),
+        _field("macs_share", "of MACs", "share", lambda row, whole: _share(row.macs, whole.macs), "", True),
+        _field("flops", "FLOPs", "ops", _worked("flops", "ops"), "2 × MACs", True),
+        _field("executed_macs", "executed", "ops", _worked("executed_macs", "ops"),
+               "MACs when causal attention skips its masked half", True),
+        _field("elementwise", "elementwise", "ops", _worked("elementwise", "ops"),
+               "scalar operations that are in no matrix product", True),
+        _field("activations", "activations", "count", _worked("activations", "count"), "output elements", True),
+        _field("activation_nbytes", "activation size", "bytes", _worked("activation_nbytes", "bytes"), "", True),
+        _field("read", "read", "bytes", _worked("read", "bytes"), "bytes read", True),
+        _field("written", "written", "bytes", _worked("written", "bytes"), "bytes written", True),
+        _field("own_params", "own params", "count", lambda row, _: row.own.params, "without the modules below", True),
+        _field("own_macs", "own MACs", "ops", lambda row, _: None if row.own_work is None else row.own_work.macs,
+               "without the modules below", True),
+    )
+}  # fmt: skip
+
+_ALWAYS = ("path", "type")
+_COUNTED = ("params", "share", "trainable")
+_WHERE_ANY = ("tied_to", "unclassified", "packed")  # shown where a row has something to say
+
+
+def _default_columns(rows: Sequence[Layer], traced: bool) -> list[str]:
+    keys = ["path"]
+    if any(row.type for row in rows):
+        keys.append("type")
+    if traced:
+        keys.append("output_shape")
+    keys += _COUNTED if any(row.totals.params for row in rows) else ()
+    keys += ["macs", "flops"] if traced else ["nbytes"]
+    for key in _WHERE_ANY:
+        if any(getattr(row, key, None) or getattr(row.totals, key, None) for row in rows):
+            keys.append(key)
+    if "trainable" in keys and not any(row.totals.trainable for row in rows) and not any(row.type for row in rows):
+        keys.remove("trainable")  # a file does not say what trains
+    return keys
+
+
+def table(rows: Sequence[Layer]) -> Table:
+    """Every module as a flat table with every column: for data frames."""
+    whole = _whole(rows)
+    fields = tuple(_FIELDS.values())
+    cells = tuple(tuple(each.value(row, whole) for each in fields) for row in rows)
+    return Table("By layer", tuple(each.column for each in fields), cells)
+
+
+def _whole(rows: Sequence[Layer]) -> _Whole:
+    root = rows[0] if rows else Layer("", "")
+    return _Whole(root.totals.params, root.macs or 0)
+
+
+# ── the tree ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A row of the tree that stands for `times` equal ones; `label` is its path with the folded numbers in it."""
+
+    row: Layer
+    label: str
+    depth: int
+    times: int = 1
+
+
+def tree(
+    snapshot: Snapshot, rows: Sequence[Layer], *, depth: int | None = None,
+    columns: str | Sequence[str] | None = None, fold: bool = True,
+) -> Table:  # fmt: skip
+    """The modules down to `depth` (chosen to fit a screen when `None`), each with the sums of all that is below it.
+
+    Equal neighbours (same class, shapes, tensors and work) with numbered names are one row whose numbers are their
+    sum, unless `fold` is False. Parameters that a module with children holds itself get rows of their own, so that
+    the rows below a row and its own operators make up what it shows. Raises `ViewError` for an unknown column.
+    """
+    traced = bool(rows) and rows[0].work is not None
+    keys = _default_columns(rows, traced) if columns is None else chosen(columns, _FIELDS, what="column")
+    fields = [_FIELDS[key] for key in keys]
+    with_buffers = bool({"nbytes", "buffers"} & set(keys))
+    nodes = list(_nodes(snapshot, rows, fold, with_buffers))
+    deepest = max((node.depth for node in nodes), default=0)
+    limit = _fitting(nodes) if depth is None else depth
+    shown = [node for node in nodes if node.depth <= limit]
+    whole = _whole(rows)
+    captions = []
+    if any(node.times > 1 for node in shown):
+        captions.append("× n: n equal layers in one row, their numbers summed")
+    if deepest > limit:
+        captions.append(f"{limit} of {deepest} levels; deeper ones are in the rows above them")
+    return Table(
+        "Layers",
+        tuple(field.column for field in fields),
+        tuple(tuple(_cell(field, node, whole) for field in fields) for node in shown),
+        tuple(node.depth for node in shown),
+        caption=" · ".join(captions),
+    )
+
+
+def _cell(field: _Field, node: _Node, whole: _Whole) -> Cell:
+    key = field.column.key
+    if key == "path":
+        return node.label
+    value = field.value(node.row, whole)
+    if node.times == 1:
+        return value
+    if key == "type":
+        return f"{value} × {node.times}".strip()
+    if not field.adds_up or value is None:
+        return value
+    if isinstance(value, Quantity):
+        return replace(value, value=None if value.value is None else value.value * node.times)
+    return value * node.times if isinstance(value, int | float) else value
+
+
+def _fitting(nodes: Sequence[_Node]) -> int:
+    """The deepest level at which the tree still has few enough rows; at least one level below the root."""
+    counts: dict[int, int] = {}
+    for node in nodes:
+        counts[node.depth] = counts.get(node.depth, 0) + 1
+    limit, total = 0, 0
+    for level in sorted(counts):
+        total += counts[level]
+        if total > _FITS and level > 1:
+            break
+        limit = level
+    return limit
+
+
+def _nodes(snapshot: Snapshot, rows: Sequence[Layer], fold: bool, with_buffers: bool) -> Iterator[_Node]:
+    by_path = {row.path: row for row in rows}
+    below = {path: [module.path for module in each] for path, each in snapshot.children().items()}
+    held: dict[str, list[Layer]] = {}
+    for tensor, share in snapshot.own_totals():
+        if tensor.module in below and (with_buffers or tensor.role != "buffer"):
+            held.setdefault(tensor.module, []).append(_of_tensor(tensor, share, traced="" in by_path
+                                                                 and by_path[""].work is not None))  # fmt: skip
+    kinds = _kinds(snapshot, by_path, below) if fold else {}
+    pending = [(path, path, 0, 1) for path in ([""] if "" in by_path else [])]
+    while pending:
+        path, label, depth, times = pending.pop()
+        yield _Node(by_path[path], label, depth, times)
+        prefix = label + "." if label else ""
+        for row in held.get(path, ()):
+            yield _Node(row, prefix + row.path.rpartition(".")[2], depth + 1, times)
+        groups = _folded(below.get(path, []), kinds) if fold else [(p, _name(p), 1) for p in below.get(path, ())]
+        pending.extend((first, prefix + name, depth + 1, times * n) for first, name, n in reversed(groups))
+
+
+def _of_tensor(tensor: TensorRecord, share: Totals, *, traced: bool) -> Layer:
+    shape = "lazy" if tensor.shape is None else "×".join(map(str, tensor.shape)) or "scalar"
+    kind = {"parameter": "Parameter", "buffer": "Buffer"}.get(tensor.role, "Tensor")
+    work = Work() if traced else None
+    return Layer(tensor.path, f"{kind} {shape}", totals=share, own=share, work=work, own_work=work,
+                 calls=1 if traced else None, tied_to=tensor.alias_of)  # fmt: skip
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _kinds(
+    snapshot: Snapshot, by_path: Mapping[str, Layer], below: Mapping[str, Sequence[str]]
+) -> Mapping[str, int]:  # fmt: skip
+    """A number for each module: equal for modules that are the same in all that the tables show, and in all below."""
+    tensors: dict[str, list[Any]] = {}
+    for t in snapshot.tensors:
+        tensors.setdefault(t.module, []).append(
+            (t.name, t.shape, t.dtype, t.role, t.trainable, t.persistent, t.alias_of, t.shard, t.parts)
+        )
+    numbers: dict[Any, int] = {}
+    kinds: dict[str, int] = {}
+    for module in reversed(snapshot.modules):
+        row = by_path[module.path]
+        key = (
+            module.type, module.alias_of, module.attributes, module.training, row.own, row.own_work, row.calls,
+            row.input_shape, row.output_shape, tuple(tensors.get(module.path, ())),
+            tuple((_name(path), kinds[path]) for path in below.get(module.path, ())),
+        )  # fmt: skip
+        kinds[module.path] = numbers.setdefault(key, len(numbers))
+    return kinds
+
+
+_NUMBERED = re.compile(r"(.*?)([0-9]+)")
+
+
+def _folded(paths: Sequence[str], kinds: Mapping[str, int]) -> list[tuple[str, str, int]]:
+    """Runs of equal siblings with consecutive numbers: (path of the first, label, how many)."""
+    groups: list[tuple[str, str, int]] = []
+    start = 0
+    while start < len(paths):
+        first = paths[start]
+        found = _NUMBERED.fullmatch(_name(first))
+        end = start + 1
+        if found is not None:
+            number = int(found[2])
+            while (
+                end < len(paths)
+                and kinds[paths[end]] == kinds[first]
+                and _name(paths[end]) == f"{found[1]}{number + end - start}"
+            ):
+                end += 1
+        n = end - start
+        name = _name(first) if n == 1 else f"{_name(first)}–{_NUMBERED.fullmatch(_name(paths[end - 1]))[2]}"  # type: ignore[index]
+        groups.append((first, name, n))
+        start = end
+    return groups

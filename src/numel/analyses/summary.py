@@ -1,0 +1,229 @@
+"""The document of one model: what it is called, its layers, its totals, and everything that a reader must not miss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from numel.analyses.cost import Costs
+from numel.analyses.layers import Layer
+from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
+from numel.document.blocks import Unit
+from numel.facts import Note, Snapshot, Totals, Trace, tensors_in
+
+_NAMED = 3  # paths that a note lists before it counts the rest
+
+_FACTS = (Column("name", "name"), Column("value", "value"))
+
+
+def title(snapshot: Snapshot) -> Heading:
+    """The class of the root and what the user named."""
+    root = snapshot.modules[0].class_name if snapshot.modules else ""
+    target = snapshot.provenance.target
+    named = target if target and not target.endswith(root or "\0") else ""
+    return Heading(" · ".join(part for part in (root, named) if part) or "model", 1)
+
+
+def totals(snapshot: Snapshot, trace: Trace | None, costs: Costs | None) -> Table:
+    """The lines that people look for below a summary; every figure is a number with a unit."""
+    held = snapshot.totals
+    if trace is None or costs is None:
+        return totals_table(held)
+    rows = [*_params(held), *_computed(trace, costs), *_sizes(held, trace, costs), ("Traced on", _how(trace))]
+    return Table("Totals", _FACTS, tuple(rows), kind="facts")
+
+
+def totals_table(held: Totals) -> Table:
+    """The counts and bytes alone.
+
+    >>> [name for name, _ in totals_table(Totals(params=6, trainable=6)).rows]
+    ['Total params', 'Trainable params', 'Non-trainable params', 'Params and buffers size']
+    """
+    return Table("Totals", _FACTS, (*_params(held), *_sizes(held, None, None)), kind="facts")
+
+
+def _params(held: Totals) -> Iterable[tuple[Cell, Cell]]:
+    def count(value: int) -> Quantity:
+        return Quantity(value, "count", at_least=not held.exact)
+
+    rows: list[tuple[Cell, Cell]] = []
+    if held.params or not held.unclassified:
+        rows.append(("Total params", count(held.params)))
+        if held.trainable or not held.unclassified:
+            rows += [("Trainable params", count(held.trainable)), ("Non-trainable params", count(held.frozen))]
+    optional = (
+        ("Elements of unknown role", held.unclassified),
+        ("Packed params", held.packed),
+        ("Buffer elements", held.buffers),
+        ("Tied elements, counted once", held.tied),
+    )
+    rows += [(name, count(value)) for name, value in optional if value]
+    if held.unknown:
+        rows.append(("Tensors of unknown shape", held.unknown))
+    return rows
+
+
+def _computed(trace: Trace, costs: Costs) -> Iterable[tuple[Cell, Cell]]:
+    total = costs.total
+    partial = trace.failure is not None
+
+    def number(value: int, unit: Unit = "ops") -> Quantity:
+        return Quantity(value, unit, at_least=partial or not total.exact)
+
+    yield "MACs (mult-adds)", number(total.macs)
+    if total.executed_macs != total.macs:
+        yield "Executed MACs (causal)", number(total.executed_macs)
+    yield "FLOPs (2 × MACs)", number(total.flops)
+    yield "Elementwise operations", number(total.elementwise)
+    batch = batch_size(trace)
+    if batch is not None and batch > 1:
+        yield f"MACs per sample (batch of {batch})", number(total.macs // batch)
+        yield f"FLOPs per sample (batch of {batch})", number(total.flops // batch)
+    yield "Activations (output elements)", number(total.activations, "count")
+    yield "Operator calls with a formula", f"{total.ops - total.uncosted:,} of {total.ops:,}"
+
+
+def batch_size(trace: Trace) -> int | None:
+    """The first size of the first input, which is the batch in nearly every model; `None` without one."""
+    first = next(tensors_in(trace.inputs), None)
+    return first.shape[0] if first is not None and first.shape else None
+
+
+def _sizes(held: Totals, trace: Trace | None, costs: Costs | None) -> Iterable[tuple[Cell, Cell]]:
+    def size(value: int, exact: bool = True) -> Quantity:
+        return Quantity(value, "bytes", at_least=not (exact and held.exact))
+
+    whole = held.nbytes
+    if trace is not None and costs is not None:
+        given = sum(spec.nbytes for spec in tensors_in(trace.inputs))
+        exact = trace.failure is None
+        made = costs.total.activation_nbytes
+        yield "Input size", Quantity(given, "bytes")
+        yield "Activations size", Quantity(made, "bytes", at_least=not exact)
+        yield "Params and buffers size", size(held.nbytes)
+        yield "Total size, every output kept", size(whole + given + made, exact)
+    else:
+        yield "Params and buffers size", size(held.nbytes)
+    if held.local_nbytes != held.nbytes:
+        yield "of which in this process", size(held.local_nbytes)
+
+
+def _how(trace: Trace) -> str:
+    mode = {"meta": "meta tensors", "fake": "fake tensors", "real": "the real model"}[trace.mode]
+    return f"{mode}, {'training' if trace.training else 'eval'} mode, {inputs_text(trace.inputs)}"
+
+
+def inputs_text(inputs: object) -> str:
+    """Recorded inputs in the notation that gives them again, shortened.
+
+    >>> from numel.facts import TensorSpec, dtype
+    >>> inputs_text({"*": (TensorSpec((1, 3), dtype("f32")),), "mask": None})
+    'f32[1,3], mask: None'
+    """
+    if isinstance(inputs, dict):
+        named = [f"{name}: {_value_text(value)}" for name, value in inputs.items() if name != "*"]
+        parts = [*(_value_text(value) for value in inputs.get("*", ())), *named]
+    elif isinstance(inputs, tuple):
+        parts = [_value_text(value) for value in inputs]
+    else:
+        parts = [_value_text(inputs)]
+    return ", ".join(parts) or "no inputs"
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, tuple):
+        inside = [_value_text(each) for each in value[:4]]
+        return f"({', '.join(inside)}{', …' if len(value) > 4 else ''})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_value_text(each)}" for name, each in value.items()) + "}"
+    return repr(value) if isinstance(value, str) and not value.startswith("<") else str(value)
+
+
+# ── what a reader must not miss ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def notes(snapshot: Snapshot, trace: Trace | None, costs: Costs | None, rows: Sequence[Layer]) -> tuple[Note, ...]:
+    """Everything that qualifies the numbers: what the sources said, ties, what has no formula, what was not called."""
+    said = [*snapshot.notes]
+    said += _tied(snapshot)
+    unknown = [record.path for record in snapshot.tensors if record.shape is None and record.alias_of is None]
+    if unknown:
+        text = f"shape not known before the first forward: {_listed(unknown)}; params are lower bounds"
+        said.append(Note("lazy", "warning", text, unknown[0].rpartition(".")[0]))
+    if trace is not None and costs is not None:
+        said += trace.notes
+        said += _uncosted(costs)
+        said += _idle(rows)
+    return tuple(said)
+
+
+def _tied(snapshot: Snapshot) -> Iterable[Note]:
+    shared = {module.path: module.alias_of for module in snapshot.modules if module.alias_of is not None}
+    by_module: dict[str, list[str]] = {}
+    for path, first in shared.items():
+        if path.rpartition(".")[0] not in shared:
+            by_module.setdefault(first, []).append(path)
+    for first, places in by_module.items():
+        yield Note("shared-module", "info", f"is also {_listed(places)}: its tensors are counted once", first)
+    by_tensor: dict[str, list[str]] = {}
+    elements: dict[str, int | None] = {}
+    for record in snapshot.tensors:
+        if record.alias_of is not None and record.module not in shared:
+            by_tensor.setdefault(record.alias_of, []).append(record.path)
+            elements[record.alias_of] = record.numel
+    for first, places in by_tensor.items():
+        numel = elements[first]
+        size = "" if numel is None else f" ({numel:,} elements)"
+        yield Note("tied", "info", f"{_listed(places)} is tied to it{size}: counted once", first)
+
+
+def _uncosted(costs: Costs) -> Iterable[Note]:
+    for name, calls in costs.uncosted.items():
+        key = name.replace(".", "::", 1)
+        text = (
+            f"{name} has no formula ({calls} {'call' if calls == 1 else 'calls'}): totals over it are lower bounds; "
+            f"@numel.formula({key!r}) adds one"
+        )
+        yield Note("no-formula", "warning", text, costs.where[name])
+    for name, calls in costs.bounded.items():
+        if name not in costs.uncosted:
+            text = f"the work of {name} depends on data ({calls} {'call' if calls == 1 else 'calls'}): a lower bound"
+            yield Note("lower-bound", "warning", text, costs.where[name])
+
+
+def _idle(rows: Sequence[Layer]) -> Iterable[Note]:
+    """Modules with parameters whose forward did not run, each named at the highest place that is all idle."""
+    busy = {row.path for row in rows if row.calls or (row.work is not None and row.work.ops)}
+    idle: list[str] = []
+    held = 0
+    for row in rows:
+        above = row.path.rpartition(".")[0]
+        if row.path and row.path not in busy and above in busy and row.totals.params:
+            idle.append(row.path)
+            held += row.totals.params
+    if idle:
+        text = f"not called: {_listed(idle)}; their {held:,} params count, and work that uses them is their caller's"
+        yield Note("not-called", "info", text)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    shown = ", ".join(path or "the root" for path in paths[:_NAMED])
+    return shown if len(paths) <= _NAMED else f"{shown} and {len(paths) - _NAMED} more"
+
+
+def callouts(said: Iterable[Note]) -> Iterable[Block]:
+    """Notes as blocks: errors first, then warnings, then the rest, each in order."""
+    kinds: dict[str, list[Callout]] = {"error": [], "warning": [], "info": []}
+    for note in said:
+        kind = "note" if note.level == "info" else note.level
+        kinds[note.level].append(Callout(kind, note.text, note.code, note.path))
+    return [*kinds["error"], *kinds["warning"], *kinds["info"]]
+
+
+def failure(trace: Trace | None) -> Iterable[Block]:
+    """Where a forward stopped, with what the failing module was given."""
+    if trace is None or trace.failure is None:
+        return
+    found = trace.failure
+    where = f"{found.path or 'the root'} ({found.module_type.rpartition('.')[2]})"
+    text = f"the forward stopped in {where}, called with {inputs_text(found.inputs)}: the numbers end there"
+    yield Callout("error", text, "partial", found.path)
