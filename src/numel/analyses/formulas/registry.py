@@ -87,6 +87,24 @@ def registered() -> tuple[str, ...]:
     return tuple(_FORMULAS)
 
 
+def described(text: str = "") -> tuple[tuple[str, str, str], ...]:
+    """(operator, family, derivation) of each formula whose operator's name holds `text`, by name.
+
+    >>> @formula("mylib::twice")
+    ... def twice(a, *_, outputs):
+    ...     'Two per element.'
+    ...     return 2 * a.numel
+    >>> described("mylib::twice")[0][0::2]
+    ('mylib.twice', 'Two per element.')
+    """
+    wanted = _key(text)
+    return tuple(
+        (name, function.__module__.rpartition(".")[2], " ".join((function.__doc__ or "").partition("\n\n")[0].split()))
+        for name, function in sorted(_FORMULAS.items())
+        if wanted in name
+    )
+
+
 def cost(record: OpRecord) -> Cost | None:
     """What a recorded operator costs, or `None` when no formula is known: unknown, never zero.
 

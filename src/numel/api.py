@@ -1,0 +1,142 @@
+"""The verbs. Each joins a source, a tracer and a result, and does no arithmetic of its own; none prints.
+
+A *target* is a `torch.nn.Module`, a `Snapshot`, a saved result, a path (`.safetensors`, a shard index, `config.json`,
+a directory), `"pkg.mod:callable"`, `"file.py:Name"`, `"torchvision:NAME"`, `"timm:NAME"` or `"hf:ORG/NAME"`. `options`
+go to the callable that builds the model, or override fields of its configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numel.analyses.formulas import formula
+from numel.errors import InputsError, SchemaError, TargetError
+from numel.facts import Note, Snapshot, Totals
+from numel.facts.trace import Trace
+from numel.results import Report, from_saved
+from numel.sources.targets import Resolved, resolve
+
+__all__ = ["count", "formula", "load", "read", "summary", "trace"]
+
+Options = Mapping[str, Any]
+
+
+def count(target: Any, *, options: Options | None = None, trust_remote_code: bool = False) -> Totals:
+    """How many parameters: the fast way, without a record per tensor.
+
+    >>> import torch
+    >>> count(torch.nn.Linear(3, 2))
+    Totals(params=8, trainable=8, buffers=0, packed=0, unclassified=0, nbytes=32, local_nbytes=32, tied=0, unknown=0)
+    """
+    found = resolve(target, options=options, trust_remote_code=trust_remote_code)
+    if found.model is not None:
+        from numel.sources.live import totals
+
+        return totals(found.model)
+    return _snapshot(found, target).totals
+
+
+def summary(
+    target: Any, inputs: Any = None, *, mode: str = "auto", options: Options | None = None,
+    trust_remote_code: bool = False,
+) -> Report:  # fmt: skip
+    """Parameters and, for the inputs given, MACs and FLOPs, layer by layer. No weight is allocated, copied or moved.
+
+    `inputs` is a notation (`"f32[1,3,224,224]"`, `"ids: i64[b,s] < 32000, b=2, s=16"`), a tensor or a plain shape (the
+    only argument), a tuple (positional), a dict (keyword) or `numel.Inputs(args, kwargs)`. Without it the report has
+    parameters only, but for transformers models, which get a sample of their own. `mode` is "auto", or "meta", "fake"
+    or "real" to insist on one. A forward that raises gives the report up to there, with `report.trace.failure` set.
+    Raises `TargetError` and `InputsError`.
+
+    >>> import torch
+    >>> report = summary(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU()), "f32[2,4]")
+    >>> report.macs, report.exact, [row.output_shape for row in report.layers]
+    (64, True, [(2, 8), (2, 8), (2, 8)])
+    """
+    found = resolve(target, options=options, trust_remote_code=trust_remote_code)
+    snapshot, ran = _snapshot(found, target), None
+    if found.model is not None:
+        ran = _trace(found.model, inputs, mode)
+    elif found.saved is not None and inputs is None:
+        return load(found.saved)
+    elif inputs is not None:
+        raise InputsError(f"{snapshot.provenance.target or 'the target'}: has tensors but no forward to give inputs to")
+    return Report(snapshot, ran)
+
+
+def read(target: Any, *, options: Options | None = None, trust_remote_code: bool = False) -> Report:
+    """Every tensor: name, shape, dtype, what it is, whether it trains. A file is read by its header alone.
+
+    >>> import torch
+    >>> read(torch.nn.Linear(3, 2)).to_dict()["path"]
+    ['weight', 'bias']
+    """
+    found = resolve(target, options=options, trust_remote_code=trust_remote_code)
+    return Report(_snapshot(found, target), None, "tensors")
+
+
+def trace(
+    target: Any, inputs: Any = None, *, mode: str = "auto", options: Options | None = None,
+    trust_remote_code: bool = False,
+) -> Report:  # fmt: skip
+    """Every operator that runs for `inputs`: a summary that is shown by operator; `.ops` and `.calls` hold them all.
+
+    Raises `InputsError` when there are no inputs and none are known for the model.
+
+    >>> import torch
+    >>> [op.op for op in trace(torch.nn.Linear(4, 2), "f32[8,4]").ops]
+    ['aten.linear.default']
+    """
+    report = summary(target, inputs, mode=mode, options=options, trust_remote_code=trust_remote_code)
+    if report.trace is None:
+        raise InputsError("trace: no inputs given, and none are known for this model; say them, as in f32[1,3,224,224]")
+    return Report(report.snapshot, report.trace, "operators")
+
+
+def load(path: str | os.PathLike[str]) -> Report:
+    """A result that `save` wrote as `.json`. Needs no torch.
+
+    Raises `TargetError` for a file that can not be read and `SchemaError` for one that holds no result.
+    """
+    place = Path(path)
+    try:
+        saved = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not JSON"
+        raise TargetError(f"{place}: {reason}; expected a result that numel saved") from error
+    except RecursionError as error:
+        raise SchemaError(f"{place}: nested too deep; expected a result that numel saved") from error
+    return from_saved(saved, str(place))
+
+
+def _snapshot(found: Resolved, target: Any) -> Snapshot:
+    """The facts of whatever was found, under the name that the user gave, with the notes on how it was built."""
+    if found.snapshot is not None:
+        return found.snapshot
+    if found.saved is not None:
+        return load(found.saved).snapshot
+    from numel.sources.live import snapshot
+
+    assert found.model is not None
+    name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
+    made = snapshot(found.model, target=name)
+    return replace(made, notes=(*found.notes, *made.notes))
+
+
+def _trace(model: Any, inputs: Any, mode: str) -> Trace | None:
+    from numel.tracing import default_inputs
+    from numel.tracing import trace as traced
+
+    if inputs is not None:
+        return traced(model, inputs, mode=mode)
+    given = default_inputs(model)
+    if given is None:
+        return None
+    ran = traced(model, given, mode=mode)
+    note = Note("default-inputs", "info", "no inputs were given; these are the model's own sample")
+    return replace(ran, notes=(note, *ran.notes))

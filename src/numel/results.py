@@ -1,0 +1,271 @@
+"""What a user holds: frozen facts, and everything that is derived from them when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from numel.analyses import arrange, groups, layers, params, summary
+from numel.analyses.cost import Costs, costs
+from numel.analyses.formulas.registry import described
+from numel.document import Block, Column, Document, Table
+from numel.errors import SchemaError, ViewError
+from numel.facts import CallRecord, ModuleRecord, Note, OpRecord, Snapshot, TensorRecord, Totals, Trace
+from numel.facts.codec import SCHEMA, check_schema, decode, encode
+from numel.views import Viewable
+
+View = Literal["layers", "tensors", "operators"]
+
+# what `by` takes beside the tree itself
+_BY = ("layer", "depth", "type", "dtype", "operator", "tensor")
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Viewable):
+    """What a model is and, where inputs were given, what it computes.
+
+    `snapshot` and `trace` are the facts; `view` says which table it shows first: the tree of `layers` (from
+    `numel.summary`), the `tensors` (`numel.read`) or the `operators` (`numel.trace`).
+
+    >>> from numel.facts import ModuleRecord, Snapshot, TensorRecord, dtype
+    >>> w = TensorRecord("fc.weight", (2, 3), dtype("f32"), trainable=True)
+    >>> report = Report(Snapshot((ModuleRecord("", "Net"), ModuleRecord("fc", "Linear")), (w,)))
+    >>> report.totals.params, report.macs, report.by("dtype").to_dict()["params"]
+    (6, None, [6])
+    """
+
+    snapshot: Snapshot
+    trace: Trace | None = None
+    view: View = "layers"
+
+    # ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Params, trainable, buffers, nbytes, tied ... of the whole model."""
+        return self.snapshot.totals
+
+    @cached_property
+    def costs(self) -> Costs:
+        """The work of the trace by module and by operator; all zero when nothing was traced."""
+        return Costs() if self.trace is None else costs(self.snapshot, self.trace)
+
+    @cached_property
+    def layers(self) -> tuple[layers.Layer, ...]:
+        """A row per module in preorder, with what is below it; the root's path is ""."""
+        return layers.layers(self.snapshot, None if self.trace is None else self.costs)
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates for the inputs given; `None` when nothing was traced, a lower bound unless `exact`."""
+        return None if self.trace is None else self.costs.total.macs
+
+    @property
+    def flops(self) -> int | None:
+        """2 × MACs."""
+        return None if self.trace is None else self.costs.total.flops
+
+    @property
+    def activation_nbytes(self) -> int:
+        """Bytes of all tensors that the operators put out; 0 when there are none or nothing was traced."""
+        return self.costs.total.activation_nbytes
+
+    @property
+    def uncosted(self) -> Mapping[str, int]:
+        """Operators without a formula and how often each was called."""
+        return self.costs.uncosted
+
+    @property
+    def exact(self) -> bool:
+        """False when a total is a lower bound and prints `≥`."""
+        failed = self.trace is not None and self.trace.failure is not None
+        return self.totals.exact and self.costs.total.exact and not failed
+
+    @property
+    def mode(self) -> str | None:
+        """What the forward ran on: "meta", "fake" or "real"; `None` when nothing was traced."""
+        return None if self.trace is None else self.trace.mode
+
+    @cached_property
+    def notes(self) -> tuple[Note, ...]:
+        """Everything that qualifies the numbers."""
+        return summary.notes(self.snapshot, self.trace, self.costs, self.layers)
+
+    @property
+    def modules(self) -> tuple[ModuleRecord, ...]:
+        """The module records of the snapshot."""
+        return self.snapshot.modules
+
+    @property
+    def tensors(self) -> tuple[TensorRecord, ...]:
+        """The tensor records of the snapshot."""
+        return self.snapshot.tensors
+
+    @property
+    def calls(self) -> tuple[CallRecord, ...]:
+        """The module calls of the trace, in order; none when nothing was traced."""
+        return () if self.trace is None else self.trace.calls
+
+    @property
+    def ops(self) -> tuple[OpRecord, ...]:
+        """The operators of the trace, in order; none when nothing was traced."""
+        return () if self.trace is None else self.trace.ops
+
+    # ── views ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def by(self, key: str) -> Table:
+        """Sums by "layer", "depth", "type", "dtype", "operator", or every "tensor"; `.to_dict()` gives columns."""
+        makers: dict[str, Callable[[], Table]] = {
+            "layer": lambda: layers.table(self.layers),
+            "depth": lambda: groups.by_depth(self.layers),
+            "type": lambda: groups.by_type(self.layers),
+            "dtype": lambda: params.by_dtype(self.snapshot),
+            "operator": lambda: groups.by_operator(self.costs),
+            "tensor": lambda: params.tensors(self.snapshot),
+        }
+        (name,) = arrange.chosen([key], makers, what="table")
+        if name == "operator" and self.trace is None:
+            raise ViewError("by operator: nothing was traced; give inputs, as in 'f32[1,3,224,224]'")
+        return makers[name]()
+
+    def document(  # type: ignore[override]  # the options that this result takes
+        self, *, by: str | Sequence[str] | None = None, depth: int | None = None,
+        columns: str | Sequence[str] | None = None, sort: str | None = None, fold: bool = True,
+        top: int | None = None, min_params: int | None = None,
+    ) -> Document:  # fmt: skip
+        """The blocks to draw. `by` names tables instead of the result's own first one; `depth`, `columns`, `sort`
+        ("-macs": the largest first) and `fold` arrange that one; `top` and `min_params` keep the largest tensors.
+
+        Raises `ViewError` for a table, column or sort key that does not exist.
+        """
+        if depth is not None and depth < 0:
+            raise ViewError(f"depth {depth}: expected 0 (the root alone) or more")
+        names = self._tables(by, top is not None or min_params is not None)
+        if depth is not None and "layers" not in names:
+            raise ViewError(f"depth belongs to the tree of layers; here the table is by {', '.join(names)}")
+        tables = []
+        for name in names:
+            if name == "layers":
+                table = layers.tree(self.snapshot, self.layers, depth=depth, fold=fold,
+                                    columns=columns if len(names) == 1 else None)  # fmt: skip
+            else:
+                table = self.by(name)
+                if name == "tensor" and (top is not None or min_params is not None):
+                    table = arrange.largest(table, "numel", top=top, at_least=min_params)
+                if columns is not None and len(names) == 1:
+                    table = arrange.with_columns(table, columns)
+            tables.append(arrange.ordered(table, sort) if sort is not None and table is not None else table)
+        footer: list[Block] = [summary.totals(self.snapshot, self.trace, self.costs)]
+        footer += [*summary.failure(self.trace), *summary.callouts(self.notes)]
+        return Document((summary.title(self.snapshot), *tables, *footer))
+
+    def _tables(self, by: str | Sequence[str] | None, largest: bool) -> list[str]:
+        if by is not None:
+            return arrange.chosen(by, ("layers", *_BY), what="table")
+        own = {"layers": "layers", "tensors": "tensor", "operators": "operator"}[self.view]
+        return [own, "tensor"] if largest and own != "tensor" else [own]
+
+    # ── saved ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def saved(self) -> Mapping[str, Any]:
+        """Schema, facts and the numbers for scripts. Only `facts` are read back; the rest is derived from them."""
+        return {
+            "schema": SCHEMA,
+            "kind": "report",
+            "view": self.view,
+            "target": self.snapshot.provenance.target,
+            "totals": asdict(self.totals),
+            "macs": self.macs,
+            "flops": self.flops,
+            "elementwise": None if self.trace is None else self.costs.total.elementwise,
+            "activation_nbytes": self.activation_nbytes,
+            "exact": self.exact,
+            "uncosted": dict(self.uncosted),
+            "mode": self.mode,
+            "notes": [asdict(note) for note in self.notes],
+            "layers": [_row(layer) for layer in self.layers],
+            "facts": encode(self.snapshot, self.trace),
+        }
+
+
+def _row(layer: layers.Layer) -> dict[str, Any]:
+    return {
+        "path": layer.path,
+        "type": layer.type,
+        "params": layer.params,
+        "trainable": layer.totals.trainable,
+        "nbytes": layer.totals.nbytes,
+        "macs": layer.macs,
+        "flops": layer.flops,
+        "calls": layer.calls,
+        "input_shape": layer.input_shape,
+        "output_shape": layer.output_shape,
+        "tied_to": layer.tied_to,
+        "exact": layer.exact,
+    }
+
+
+def from_saved(saved: Any, where: str) -> Report:
+    """The result that `saved()` described. Raises `SchemaError` for anything else."""
+    check_schema(saved, where)
+    snapshot, trace = decode(saved["facts"], where)
+    view = saved.get("view", "layers")
+    if view not in ("layers", "tensors", "operators") or (view == "operators" and trace is None):
+        raise SchemaError(f"{where}: view {view!r} does not fit its facts; expected what numel's save() wrote")
+    return Report(snapshot, trace, view)
+
+
+@dataclass(frozen=True, repr=False)
+class Count(Viewable):
+    """The totals of one target, and what was said against them.
+
+    >>> Count("m", Totals(params=6, trainable=6)).saved()["params"]
+    6
+    """
+
+    target: str
+    totals: Totals
+    notes: tuple[Note, ...] = ()
+
+    def document(self, **display: Any) -> Document:
+        """The counts as a list of facts."""
+        _takes_none(display)
+        return Document((summary.totals_table(self.totals), *summary.callouts(self.notes)))
+
+    def saved(self) -> Mapping[str, Any]:
+        """The totals twice: as every document has them, and at the top, as `numel.count` has them."""
+        held = asdict(self.totals)
+        notes = [asdict(note) for note in self.notes]
+        return {"schema": SCHEMA, "kind": "count", "target": self.target, "totals": held, "notes": notes, **held}
+
+
+@dataclass(frozen=True, repr=False)
+class Formulas(Viewable):
+    """The registered formulas of operators whose name holds `part`."""
+
+    part: str = ""
+
+    @cached_property
+    def rows(self) -> tuple[tuple[str, str, str], ...]:
+        """(operator, family, derivation) in the order of the names."""
+        return described(self.part)
+
+    def document(self, **display: Any) -> Document:
+        """A list of operators, each with its derivation."""
+        _takes_none(display)
+        columns = (Column("operator", "operator"), Column("derivation", "derivation"))
+        rows = tuple((operator, derivation) for operator, _, derivation in self.rows)
+        return Document((Table("Formulas", columns, rows, kind="facts"),))
+
+    def saved(self) -> Mapping[str, Any]:
+        """A list of objects."""
+        keys = ("operator", "family", "derivation")
+        listed = [dict(zip(keys, row, strict=True)) for row in self.rows]
+        return {"schema": SCHEMA, "kind": "formulas", "formulas": listed}
+
+
+def _takes_none(display: Mapping[str, Any]) -> None:
+    if display:
+        raise ViewError(f"this view takes no {' or '.join(display)}")

@@ -1,0 +1,122 @@
+"""What every result can do: show itself, save itself, give its columns as data."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numel.document import Cell, Document
+from numel.errors import ViewError
+
+if TYPE_CHECKING:
+    from numel.render.terminal import Drawing
+
+_PLAIN_WIDTH = 100
+
+
+class Viewable:
+    """A result with a `document` and a `saved` form. `display` are the options of its `document`, and no others.
+
+    A result prints itself in the REPL, as `str(result)` and inside of rich; `result.save("x.md")` takes the renderer
+    from the suffix, and `.json` keeps the facts, so that `numel.load` gives the result again.
+    """
+
+    @abstractmethod
+    def document(self, **display: Any) -> Document:
+        """The result as blocks for a renderer."""
+
+    @abstractmethod
+    def saved(self) -> Mapping[str, Any]:
+        """The result as plain JSON values: facts and provenance, and the numbers that scripts want."""
+
+    def show(self, **display: Any) -> None:
+        """Print to the terminal, in its width and with its colours."""
+        print(self.text("terminal", width=_width(), color=colored(sys.stdout), **display), end="")
+
+    def text(self, format: str, *, width: int | None = None, color: bool = False, **display: Any) -> str:
+        """The result in one of the formats (`terminal`, `markdown`, `csv`, `json`), by name or suffix.
+
+        Raises `ViewError` for a format, a column or a sort key that does not exist.
+        """
+        if format.lower().removeprefix(".") == "json":
+            if display:
+                raise ViewError(f"json holds the whole result; it takes no {' or '.join(display)}")
+            import json
+
+            return json.dumps(self.saved(), ensure_ascii=True, allow_nan=False) + "\n"
+        from numel.render import find
+
+        renderer = find(format, also=("json",))
+        return renderer.render(self.document(**display), width=width, color=color)
+
+    def save(self, path: str | os.PathLike[str], *, format: str | None = None, **display: Any) -> None:
+        """Write to `path` in the format of its suffix, or in `format`. The file is whole or is not there.
+
+        Raises `ViewError` for an unknown suffix and `OSError` where the file can not be written.
+        """
+        place = Path(path)
+        write_whole(place, self.text(format or place.suffix or place.name, width=_PLAIN_WIDTH, **display))
+
+    def to_dict(self, **display: Any) -> dict[str, list[Cell]]:
+        """The main table as columns: lists by key, which pandas, polars and pyarrow take."""
+        tables = self.document(**display).tables
+        main = next((table for table in tables if table.kind == "table"), tables[0] if tables else None)
+        return main.to_dict() if main is not None else {}
+
+    def __str__(self) -> str:
+        return self.text("terminal", width=_width()).rstrip("\n")
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __rich__(self) -> Drawing:
+        from numel.render.terminal import Drawing
+
+        return Drawing(self.document())
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns
+
+
+def colored(stream: Any) -> bool:
+    """Whether to colour what is written to `stream`: a terminal, unless NO_COLOR; anything, with FORCE_COLOR."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return bool(getattr(stream, "isatty", bool)()) and os.environ.get("TERM") != "dumb"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside `path`, then put it in its place: a write that fails leaves what was there, and nothing else."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a directory; name a file in it")
+    if path.exists() and not path.is_file():  # a device or a pipe is written to as it is
+        path.write_text(text, encoding="utf-8", newline="")
+        return
+    place = path.resolve()  # a link stays a link
+    file, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+    try:
+        with os.fdopen(file, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+        mode = place.stat().st_mode & 0o7777 if place.exists() else 0o666 & ~_umask()
+        os.chmod(name, mode)
+        os.replace(name, place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    now = os.umask(0o022)
+    os.umask(now)
+    return now
