@@ -1,0 +1,21 @@
+"""`numel load FILE`: a saved result, shown again in any format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from numel.cli import options as shared
+
+
+@click.command()
+@click.argument("file")
+@shared.shaping
+@shared.arranging
+@shared.writing
+def load(file: str, output: str | None, format: str | None, unfold: bool, **display: Any) -> None:
+    """Show a result that was saved as .json, in any format, without torch."""
+    from numel import api
+
+    shared.write(api.load(file), output, format, fold=False if unfold else None, **display)

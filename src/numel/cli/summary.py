@@ -1,0 +1,33 @@
+"""`numel summary TARGET -i INPUTS`: parameters and compute, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from numel.cli import options as shared
+
+
+@click.command()
+@shared.target
+@shared.running
+@shared.shaping
+@shared.arranging
+@shared.building
+@shared.writing
+def summary(
+    target: str, inputs: str | None, mode: str, options: Any, trust_remote_code: bool, output: str | None,
+    format: str | None, unfold: bool, **display: Any,
+) -> int:  # fmt: skip
+    """Show TARGET layer by layer: parameters and, with inputs, MACs and FLOPs.
+
+    Without -i there are parameters only, but for transformers models, which get a sample of their own.
+    """
+    from numel import api
+
+    with shared.progress("tracing"):
+        report = api.summary(target, inputs, mode=mode, options=dict(options), trust_remote_code=trust_remote_code)
+        _ = report.layers
+    shared.write(report, output, format, fold=False if unfold else None, **display)
+    return 1 if report.trace is not None and report.trace.failure is not None else 0

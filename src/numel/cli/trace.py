@@ -1,0 +1,29 @@
+"""`numel trace TARGET -i INPUTS`: every operator that runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from numel.cli import options as shared
+
+
+@click.command()
+@shared.target
+@shared.running
+@shared.building
+@click.option("-c", "--columns", metavar="KEYS", help="Columns by key, as in 'operator calls macs'.")
+@click.option("-s", "--sort", metavar="KEY", help="Order rows by a column; -KEY puts the largest first.")
+@shared.writing
+def trace(
+    target: str, inputs: str | None, mode: str, options: Any, trust_remote_code: bool, output: str | None,
+    format: str | None, **display: Any,
+) -> int:  # fmt: skip
+    """Show the operators that TARGET runs for its inputs, and what each costs. -o x.json keeps every call."""
+    from numel import api
+
+    with shared.progress("tracing"):
+        report = api.trace(target, inputs, mode=mode, options=dict(options), trust_remote_code=trust_remote_code)
+    shared.write(report, output, format, **display)
+    return 1 if report.trace is not None and report.trace.failure is not None else 0
