@@ -9,6 +9,7 @@ import sys
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping
+from errno import EISDIR, ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,9 @@ def colored(stream: Any) -> bool:
 def write_whole(path: Path, text: str) -> None:
     """Write beside `path`, then put it in its place: a write that fails leaves what was there, and nothing else."""
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: a directory; name a file in it")
+        raise IsADirectoryError(EISDIR, "a directory; name a file in it", str(path))
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(ENOENT, "no such directory to write into", str(path))
     if path.exists() and not path.is_file():  # a device or a pipe is written to as it is
         path.write_text(text, encoding="utf-8", newline="")
         return

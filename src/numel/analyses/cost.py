@@ -70,7 +70,7 @@ class Place:
 class Costs:
     """The work of a trace. `own` is what the operators of a module's own forward do, `inclusive` that and all below
     it, both by module path. `uncosted` maps an operator without a formula to its calls, `where` to the first module
-    that called it; `bounded` likewise for lower bounds."""
+    that called it; `bounded` likewise for lower bounds. `stopped` is where a forward that raised did so."""
 
     own: Mapping[str, Work] = field(default_factory=dict)
     inclusive: Mapping[str, Work] = field(default_factory=dict)
@@ -79,6 +79,7 @@ class Costs:
     uncosted: Mapping[str, int] = field(default_factory=dict)
     bounded: Mapping[str, int] = field(default_factory=dict)
     where: Mapping[str, str] = field(default_factory=dict)
+    stopped: str | None = None
 
     @property
     def total(self) -> Work:
@@ -143,7 +144,8 @@ def costs(snapshot: Snapshot, trace: Trace) -> Costs:
             listed = uncosted if share.uncosted else bounded
             listed[name] = listed.get(name, 0) + 1
             where.setdefault(name, place)
-    return Costs(own, _inclusive(snapshot, own), operators, _ran(trace, places), uncosted, bounded, where)
+    stopped = None if trace.failure is None else trace.failure.path
+    return Costs(own, _inclusive(snapshot, own), operators, _ran(trace, places), uncosted, bounded, where, stopped)
 
 
 def _inclusive(snapshot: Snapshot, own: Mapping[str, Work]) -> Mapping[str, Work]:

@@ -75,7 +75,9 @@ class Layer:
 def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
     """Every module in preorder; the root's path is ""."""
     subtotals, direct = snapshot.subtotals(), snapshot.direct()
+    unfinished = _unfinished(costs)
     ties = _ties(snapshot)
+    never: set[str] = set()  # modules that a forward which stopped did not come to: their work is unknown, not zero
     rows = []
     for module in snapshot.modules:
         path = module.path
@@ -85,16 +87,29 @@ def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
         )  # fmt: skip
         if costs is not None:
             place = costs.places.get(path)
+            done = costs.inclusive[path]
+            if path in unfinished:
+                done += Work(bounded=1)
+            elif unfinished and not done.ops and not place and module.parent in unfinished | never:
+                never.add(path)
             row = replace(
                 row,
-                work=costs.inclusive[path],
-                own_work=costs.own.get(path, Work()),
+                work=None if path in never else done,
+                own_work=None if path in never else costs.own.get(path, Work()),
                 calls=place.calls if place else 0,
                 input_shape=place.input.shape if place and place.input else None,
                 output_shape=place.output.shape if place and place.output else None,
             )
         rows.append(row)
     return tuple(rows)
+
+
+def _unfinished(costs: Costs | None) -> set[str]:
+    """The module that a forward stopped in and all above it; none when it came to its end."""
+    if costs is None or costs.stopped is None:
+        return set()
+    parts = costs.stopped.split(".") if costs.stopped else []
+    return {".".join(parts[:n]) for n in range(len(parts) + 1)}
 
 
 def _ties(snapshot: Snapshot) -> Mapping[str, str]:

@@ -152,7 +152,7 @@ def notes(snapshot: Snapshot, trace: Trace | None, costs: Costs | None, rows: Se
     if trace is not None and costs is not None:
         said += trace.notes
         said += _uncosted(costs)
-        said += _idle(rows)
+        said += _idle(rows) if trace.failure is None else ()
     return tuple(said)
 
 
@@ -226,4 +226,4 @@ def failure(trace: Trace | None) -> Iterable[Block]:
     found = trace.failure
     where = f"{found.path or 'the root'} ({found.module_type.rpartition('.')[2]})"
     text = f"the forward stopped in {where}, called with {inputs_text(found.inputs)}: the numbers end there"
-    yield Callout("error", text, "partial", found.path)
+    yield Callout("error", text, "partial")
