@@ -23,10 +23,11 @@ help:
 	$(PIP) --editable '.[torch,hub]'
 	@touch $@
 
-# torchvision and timm without dependencies: their requirements name a torch build that need not be the one installed.
+# The model zoos lie in a folder of their own, which tests/conftest.py adds, and without dependencies: torchvision's
+# wheel is compiled for one build of torch, and transformers does not import beside one that fits another.
 .venv/.dev: .venv/.torch
 	$(PIP) --editable '.[torch,hub,dev]'
-	$(PIP) --no-deps torchvision timm
+	$(PIP) --upgrade --no-deps --target .venv/zoo torchvision timm pillow
 	@touch $@
 
 # The peers are compared with where they can be installed; a benchmark says which ones it found.
