@@ -6,20 +6,24 @@ very often, so `specs` and `names` are tables and records hold indexes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, NoReturn, TypeVar, get_args
 
 from numel.errors import SchemaError
-from numel.facts.dtype import DType
-from numel.facts.note import Note
+from numel.facts.dtype import DType, Kind
+from numel.facts.note import Level, Note
 from numel.facts.provenance import Provenance
-from numel.facts.snapshot import ModuleRecord, Snapshot
-from numel.facts.tensor import Part, TensorRecord
-from numel.facts.trace import CallRecord, Failure, MemoryEvent, OpRecord, TensorSpec, Trace
+from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
+from numel.facts.tensor import Part, Role, TensorRecord
+from numel.facts.trace import CallRecord, EventKind, Failure, MemoryEvent, Mode, OpRecord, Phase, TensorSpec, Trace
 
 SCHEMA = 1
 
 Json = Any
+T = TypeVar("T")
+
+_LARGEST = 2**64  # no tensor has as many elements or bytes; integers without a bound might not even print
 
 
 def encode(snapshot: Snapshot, trace: Trace | None = None) -> dict[str, Json]:
@@ -41,14 +45,18 @@ def encode(snapshot: Snapshot, trace: Trace | None = None) -> dict[str, Json]:
 
 
 def decode(facts: Any, where: str = "saved result") -> tuple[Snapshot, Trace | None]:
-    """The facts again. Raises `SchemaError` with one line when a part is missing or not of its kind."""
+    """The facts again. Raises `SchemaError` with one line when a part is missing or not of its kind.
+
+    What this returns can be counted and shown without further checks: sizes are sizes, indexes lead somewhere.
+    """
     try:
         reader = _Reader(facts)
         snapshot = reader.snapshot(facts["snapshot"])
         trace = reader.trace(facts["trace"]) if "trace" in facts else None
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        text = str(error) if str(error).isprintable() else ascii(str(error))
         raise SchemaError(
-            f"{where}: damaged facts ({type(error).__name__}: {error}); expected what numel's save() wrote"
+            f"{where}: damaged facts ({type(error).__name__}: {text[:200]}); expected what numel's save() wrote"
         ) from error
     return snapshot, trace
 
@@ -57,10 +65,11 @@ def check_schema(saved: Any, where: str) -> None:
     """Raises `SchemaError` for a document that is none of ours or newer than this version reads."""
     if not isinstance(saved, Mapping) or "schema" not in saved or "facts" not in saved:
         raise SchemaError(f"{where}: no saved numel result; expected JSON with 'schema' and 'facts'")
-    if not isinstance(saved["schema"], int) or isinstance(saved["schema"], bool) or saved["schema"] < 1:
-        raise SchemaError(f"{where}: schema {saved['schema']!r}; expected a number from 1 to {SCHEMA}")
-    if saved["schema"] > SCHEMA:
-        raise SchemaError(f"{where}: schema {saved['schema']} is newer than the {SCHEMA} that this numel reads; update numel")
+    schema = saved["schema"]
+    if type(schema) is not int or schema < 1:
+        raise SchemaError(f"{where}: schema {_shown(schema)}; expected a number from 1 to {SCHEMA}")
+    if schema > SCHEMA:
+        raise SchemaError(f"{where}: schema {_shown(schema)} is newer than the {SCHEMA} of this numel; update numel")
 
 
 class _Writer:
@@ -85,7 +94,7 @@ class _Writer:
         if m.alias_of is not None:
             record["alias_of"] = m.alias_of
         if m.attributes:
-            record["attributes"] = {k: list(v) if isinstance(v, tuple) else v for k, v in m.attributes}
+            record["attributes"] = {k: self._value(v) for k, v in m.attributes}
         if m.training is not None:
             record["training"] = m.training
         return record
@@ -154,68 +163,118 @@ class _Writer:
 
 
 class _Reader:
+    """Takes nothing on trust: a value that is not of its kind raises, and `decode` says so."""
+
     def __init__(self, facts: Any) -> None:
-        self.dtypes = [DType(name, nbytes, numel, kind) for name, nbytes, numel, kind in facts["dtypes"]]
-        self.specs = [TensorSpec(tuple(shape), self.dtypes[d]) for shape, d in facts["specs"]]
-        self.names: list[str] = facts["names"]
+        self.dtypes = [_dtype(*each) for each in facts["dtypes"]]
+        self.specs = [TensorSpec(_sizes(shape), _at(self.dtypes, d)) for shape, d in facts["specs"]]
+        self.names = [_text(name) for name in facts["names"]]
 
     def snapshot(self, s: Any) -> Snapshot:
         return Snapshot(
-            tuple(self._module(m) for m in s["modules"]),
-            tuple(self._tensor(t) for t in s["tensors"]),
-            _read_provenance(s["provenance"]),
-            tuple(Note(*n) for n in s["notes"]),
+            tuple(self._module(**m) for m in s["modules"]),
+            tuple(self._tensor(**t) for t in s["tensors"]),
+            _read_provenance(**s["provenance"]),
+            tuple(_read_note(*n) for n in s["notes"]),
         )
 
-    def _module(self, m: Any) -> ModuleRecord:
-        attributes = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in m.get("attributes", {}).items())
-        return ModuleRecord(m["path"], m["type"], m.get("alias_of"), attributes, m.get("training"))
+    def _module(
+        self, path: Json, type: Json, alias_of: Json = None, attributes: Json = None, training: Json = None
+    ) -> ModuleRecord:
+        return ModuleRecord(
+            _text(path),
+            _text(type),
+            None if alias_of is None else _text(alias_of),
+            tuple((name, self._attribute(value)) for name, value in (attributes or {}).items()),
+            None if training is None else _flag(training),
+        )
 
-    def _tensor(self, t: Any) -> TensorRecord:
-        plain = ("role", "trainable", "persistent", "alias_of", "storage", "storage_nbytes", "packed")
+    def _attribute(self, value: Json) -> Attribute:
+        if isinstance(value, list):
+            return tuple([_whole(each, -_LARGEST) for each in value])
+        read = self._value(value)
+        if isinstance(read, TensorSpec | dict | complex):
+            _damaged(value, "a number or text")
+        return read  # type: ignore[no-any-return]
+
+    def _tensor(
+        self,
+        path: Json,
+        shape: Json,
+        dtype: Json,
+        role: Json = "parameter",
+        trainable: Json = False,
+        persistent: Json = True,
+        alias_of: Json = None,
+        storage: Json = None,
+        storage_nbytes: Json = None,
+        shard: Json = None,
+        parts: Json = (),
+        packed: Json = False,
+        inferred: Json = (),
+    ) -> TensorRecord:
         return TensorRecord(
-            t["path"],
-            None if t["shape"] is None else tuple(t["shape"]),
-            self.dtypes[t["dtype"]],
-            shard=tuple(t["shard"]) if "shard" in t else None,
-            parts=tuple(Part(n, tuple(s), self.dtypes[d]) for n, s, d in t.get("parts", ())),
-            inferred=tuple(t.get("inferred", ())),
-            **{name: t[name] for name in plain if name in t},
+            _text(path),
+            None if shape is None else _sizes(shape),
+            _at(self.dtypes, dtype),
+            _one_of(Role, role),
+            _flag(trainable),
+            _flag(persistent),
+            None if alias_of is None else _text(alias_of),
+            None if storage is None else _whole(storage),
+            None if storage_nbytes is None else _whole(storage_nbytes),
+            None if shard is None else _sizes(shard),
+            tuple(Part(_text(name), _sizes(sizes), _at(self.dtypes, d)) for name, sizes, d in parts),
+            _flag(packed),
+            tuple(_text(name) for name in inferred),
         )
 
     def trace(self, t: Any) -> Trace:
         value, names = self._value, self.names
+        calls, ops = len(t["calls"]), len(t["ops"])
         failure = t.get("failure")
         return Trace(
-            calls=tuple(CallRecord(p, i, parent, value(a), value(o), r) for p, i, parent, a, o, r in t["calls"]),
+            calls=tuple(
+                CallRecord(_text(p), _whole(i), _whole(parent, -1, n), value(a), value(o), _whole(repeat, 1))
+                for n, (p, i, parent, a, o, repeat) in enumerate(t["calls"])
+            ),
             ops=tuple(
-                OpRecord(names[op], call, value(args), tuple((k, value(v)) for k, v in kwargs), value(outputs),
-                         names[phase])  # type: ignore[arg-type]
+                OpRecord(_at(names, op), _whole(call, -1, calls), _several(value(args)), self._pairs(kwargs),
+                         _several(value(outputs)), _one_of(Phase, _at(names, phase)))
                 for op, call, args, kwargs, outputs, phase in t["ops"]
             ),
-            events=tuple(MemoryEvent(*e) for e in t["events"]),
+            events=tuple(
+                MemoryEvent(_one_of(EventKind, kind), _whole(op, -1, ops), _whole(nbytes), _text(category))
+                for kind, op, nbytes, category in t["events"]
+            ),
             inputs=value(t["inputs"]),
-            mode=t["mode"],
-            training=t["training"],
-            notes=tuple(Note(*n) for n in t["notes"]),
-            failure=None if failure is None else Failure(failure[0], failure[1], value(failure[2]), *failure[3:]),
-            provenance=_read_provenance(t["provenance"]),
+            mode=_one_of(Mode, t["mode"]),
+            training=_flag(t["training"]),
+            notes=tuple(_read_note(*n) for n in t["notes"]),
+            failure=None if failure is None else self._failure(*failure),
+            provenance=_read_provenance(**t["provenance"]),
         )  # fmt: skip
 
-    def _value(self, value: Any) -> Any:
+    def _pairs(self, kwargs: Json) -> tuple[tuple[str, Any], ...]:
+        return tuple((_text(name), self._value(value)) for name, value in kwargs)
+
+    def _failure(self, path: Json, module_type: Json, inputs: Json, error: Json, message: Json) -> Failure:
+        return Failure(_text(path), _text(module_type), self._value(inputs), _text(error), _text(message))
+
+    def _value(self, value: Json) -> Any:
         if isinstance(value, list):
             return tuple([self._value(each) for each in value])
         if isinstance(value, dict):
             ((kind, inside),) = value.items()
             if kind == "s":
-                return self.specs[inside]
+                return _at(self.specs, inside)
             if kind == "m":
                 return {name: self._value(each) for name, each in inside.items()}
             if kind == "f":
-                return float(inside)
+                return float(_text(inside))
             if kind == "c":
-                return complex(inside)
-            raise ValueError(f"a value of kind {kind!r}")
+                return complex(_text(inside))
+            _damaged(kind, "s, m, f or c")
         return value
 
 
@@ -223,9 +282,66 @@ def _note(n: Note) -> Json:
     return [n.code, n.level, n.text, n.path]
 
 
+def _read_note(code: Json, level: Json, text: Json, path: Json) -> Note:
+    return Note(_text(code), _one_of(Level, level), _text(text), _text(path))
+
+
 def _provenance(p: Provenance) -> Json:
-    return {"target": p.target, "kind": p.kind, "versions": {name: version for name, version in p.versions}}
+    return {"target": p.target, "kind": p.kind, "versions": dict(p.versions)}
 
 
-def _read_provenance(p: Any) -> Provenance:
-    return Provenance(p["target"], p["kind"], tuple(p["versions"].items()))
+def _read_provenance(target: Json, kind: Json, versions: Json) -> Provenance:
+    return Provenance(_text(target), _text(kind), tuple((name, _text(each)) for name, each in versions.items()))
+
+
+# ── a JSON value as what it must be ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _dtype(name: Json, nbytes: Json, numel: Json, kind: Json) -> DType:
+    return DType(_text(name), _whole(nbytes), _whole(numel, 1), _one_of(Kind, kind))
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else _damaged(value, "text")
+
+
+def _flag(value: Json) -> bool:
+    return value if isinstance(value, bool) else _damaged(value, "true or false")
+
+
+def _whole(value: Json, least: int = 0, below: int = _LARGEST) -> int:
+    if type(value) is int and least <= value < below:
+        return value
+    return _damaged(value, f"an integer from {least} below {below}")
+
+
+def _sizes(value: Json) -> tuple[int, ...]:
+    sizes = tuple([_whole(each) for each in value]) if isinstance(value, list) else _damaged(value, "a list")
+    return sizes if prod(sizes) < _LARGEST else _damaged(value, f"fewer than {_LARGEST} elements")
+
+
+def _at(table: Sequence[T], index: Json) -> T:
+    return table[_whole(index, 0, len(table))]
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else _damaged(value, "a list")
+
+
+def _one_of(names: Any, value: Json) -> Any:
+    """The value, where it is one of a Literal's."""
+    known = get_args(names)
+    return value if value in known else _damaged(value, " or ".join(known))
+
+
+def _damaged(value: Json, expected: str) -> NoReturn:
+    raise ValueError(f"{_shown(value)}; expected {expected}")
+
+
+def _shown(value: Json) -> str:
+    """The beginning of a value as it would print; a damaged file can hold pages, and integers that do not print."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to print"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -2,7 +2,7 @@
 
     inputs  := item ("," item)*          item := [name ":"] value | symbol "=" integer
     value   := tensor | "None" | "True" | "False" | number | 'string' | "(" values ")" | "[" values "]" | "{" items "}"
-    tensor  := [dtype] "[" sizes "]" ["<" integer]       a size is an integer, a symbol, or symbol arithmetic with * + - //
+    tensor  := [dtype] "[" sizes "]" ["<" integer]       a size is integers and symbols, joined by * + - //
 
 Unnamed values are positional, named ones keywords. A tensor without a dtype gets the model's own floating type, or
 the integers that its first consumer wants.
@@ -70,16 +70,19 @@ _TOKEN = re.compile(
     r"""\s*(?:
       (?P<tensor>[A-Za-z_][A-Za-z0-9_]*(?=\s*\[)|(?=\[))
     | (?P<string>'[^']*'|"[^"]*")
-    | (?P<number>-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![A-Za-z_]))
+    | (?P<number>-?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?![\w.]))
     | (?P<name>[A-Za-z_][A-Za-z0-9_.]*)
     | (?P<mark>[:,=<(){}\]])
     )""",
     re.X,
 )
 _SIZES = re.compile(r"\[([^\[\]]*)\]")
-_TERM = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*|\d+)\s*")
+_TERM = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*|[0-9]+)\s*")
+_INTEGER = r"[0-9]+"
+_LARGEST = 2**63 - 1  # what torch can hold as a size
 _WORDS = {"None": None, "True": True, "False": False, "none": None, "true": True, "false": False}
 _DEEPEST = 32
+_VALUE = "a tensor such as f32[1,3,224,224], a number, None, True, False or a quoted string"
 
 
 class _Parser:
@@ -94,7 +97,7 @@ class _Parser:
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         if not self.text.strip():
-            raise InputsError("inputs: nothing given; expected a notation such as f32[1,3,224,224]")
+            raise self._error(0, f"nothing given; expected {_VALUE}")
         while True:
             start = self._skip()
             name = self._peek(r"[A-Za-z_][A-Za-z0-9_.]*(?=\s*[:=])")
@@ -104,7 +107,7 @@ class _Parser:
                 if mark == "=":
                     self._symbol(name, start)
                 elif name in kwargs:
-                    raise self._error(start, f"{name} is given twice")
+                    raise self._error(start, f"{_cut(name)} is given twice; expected each name once")
                 else:
                     kwargs[name] = self._value(0)
             else:
@@ -113,7 +116,7 @@ class _Parser:
                 args.append(self._value(0))
             if self._skip() == len(self.text):
                 break
-            self._expect(",")
+            self._mark(",")
             if self._skip() == len(self.text):
                 break
         return Inputs(tuple(self._filled(each) for each in args), {k: self._filled(v) for k, v in kwargs.items()})
@@ -121,9 +124,9 @@ class _Parser:
     def _value(self, deep: int) -> Any:
         start = self._skip()
         if deep > _DEEPEST:
-            raise self._error(start, f"nested deeper than {_DEEPEST}")
+            raise self._error(start, f"nested too deep; expected at most {_DEEPEST} levels")
         if start == len(self.text):
-            raise self._error(start, "the text ends where a value was expected")
+            raise self._error(start, f"the text ends; expected {_VALUE}")
         mark = self.text[start]
         if mark == "(":
             return tuple(self._values(")", deep))
@@ -133,19 +136,19 @@ class _Parser:
             return self._values("]", deep)
         found = _TOKEN.match(self.text, start)
         if found is None:
-            raise self._error(start, f"unexpected {mark!r}")
+            word = self._peek(r"[\w.+-]+") or mark
+            raise self._error(start, f"{_cut(word)!r} is no value; expected {_VALUE}")
         if found["tensor"] is not None:
             return self._tensor(start, found["tensor"])
         self.at = found.end()
         if found["string"] is not None:
             return found["string"][1:-1]
         if found["number"] is not None:
-            return _number(found["number"])
+            return self._number(start, found["number"])
         if found["name"] in _WORDS:
             return _WORDS[found["name"]]
         word = found["name"] or found["mark"]
-        raise self._error(start, f"{word!r} is no value; expected a tensor such as f32[1,3,224,224], a number, "
-                                 "None, True, False or a quoted string")  # fmt: skip
+        raise self._error(start, f"{_cut(word)!r} is no value; expected {_VALUE}")
 
     def _is_sizes(self, start: int) -> bool:
         """Whether a bracket holds sizes (a tensor without a dtype) and not values."""
@@ -164,7 +167,7 @@ class _Parser:
             except KeyError:
                 near = difflib.get_close_matches(name.lower(), [*_SHORT_NAMES, *known_dtypes()], 1)
                 hint = f"; did you mean {near[0]}?" if near else "; expected one such as f32, bf16, i64, bool"
-                raise self._error(start, f"{name!r} is no element type{hint}") from None
+                raise self._error(start, f"{_cut(name)!r} is no element type{hint}") from None
         self.at = start + len(name)
         opening = self._skip()
         found = _SIZES.match(self.text, opening)
@@ -181,13 +184,8 @@ class _Parser:
                 place += len(part) + 1
         below = None
         if self._peek("<") is not None:
-            self._expect("<")
-            here = self._skip()
-            digits = self._peek(r"\d+")
-            if digits is None or int(digits) < 1:
-                raise self._error(here, "expected a positive integer after <")
-            self.at = here + len(digits)
-            below = int(digits)
+            self._mark("<")
+            below = self._integer("a positive integer after <", 1)
         return _Tensor(start, kind, tuple(sizes), below)
 
     def _values(self, closing: str, deep: int) -> list[Any]:
@@ -195,36 +193,56 @@ class _Parser:
         values: list[Any] = []
         while self._peek(re.escape(closing)) is None:
             values.append(self._value(deep + 1))
-            if self._peek(re.escape(closing)) is None:
-                self._expect(",")
-        self._expect(closing)
+            if self._mark("," + closing) == closing:
+                return values
+        self._mark(closing)
         return values
 
     def _mapping(self, deep: int) -> dict[str, Any]:
-        self._expect("{")
+        self._mark("{")
         items: dict[str, Any] = {}
         while self._peek("}") is None:
             start = self._skip()
             name = self._peek(r"[A-Za-z_][A-Za-z0-9_.]*|'[^']*'|\"[^\"]*\"")
             if name is None:
-                raise self._error(start, "expected a name")
+                raise self._error(start, f"{self._next()}; expected a name or }}")
             self.at = start + len(name)
-            self._expect(":")
-            items[name.strip("'\"")] = self._value(deep + 1)
-            if self._peek("}") is None:
-                self._expect(",")
-        self._expect("}")
+            key = name[1:-1] if name[0] in "'\"" else name
+            if key in items:
+                raise self._error(start, f"{_cut(key)} is given twice; expected each name once")
+            self._mark(":")
+            items[key] = self._value(deep + 1)
+            if self._mark(",}") == "}":
+                return items
+        self._mark("}")
         return items
 
     def _symbol(self, name: str, start: int) -> None:
-        here = self._skip()
-        digits = self._peek(r"\d+")
-        if digits is None:
-            raise self._error(here, f"expected an integer for the symbol {name}")
         if name in self.symbols:
-            raise self._error(start, f"the symbol {name} is set twice")
+            raise self._error(start, f"the symbol {_cut(name)} is set twice; expected each symbol once")
+        self.symbols[name] = self._integer(f"an integer for the symbol {_cut(name)}", 0)
+
+    def _integer(self, expected: str, least: int) -> int:
+        here = self._skip()
+        digits = self._peek(_INTEGER)
+        if digits is None:
+            raise self._error(here, f"{self._next()}; expected {expected}")
+        number = self._whole(here, digits)
+        if number < least:
+            raise self._error(here, f"{number}; expected {expected}")
         self.at = here + len(digits)
-        self.symbols[name] = int(digits)
+        return number
+
+    def _whole(self, at: int, text: str) -> int:
+        digits = text.lstrip("-0")
+        number = int(digits or "0") if len(digits) < 20 else _LARGEST + 1
+        return self._bounded(at, text, -number if text[0] == "-" else number)
+
+    def _bounded(self, at: int, text: str, number: int) -> int:
+        """Torch holds sizes in 63 bits; a bound here also keeps arithmetic on hostile text short."""
+        if not -_LARGEST <= number <= _LARGEST:
+            raise self._error(at, f"{_cut(text)} is too large; expected at most 2^63 - 1")
+        return number
 
     def _filled(self, value: Any) -> Any:
         if isinstance(value, _Tensor):
@@ -252,27 +270,35 @@ class _Parser:
                     continue
                 found = _TERM.fullmatch(factor)
                 if found is None:
-                    raise self._error(place, f"{text!r} is no size; expected an integer, a symbol or b*s")
+                    raise self._error(place, f"{_cut(text)!r} is no size; expected an integer, a symbol or b*s")
                 n = self._term(place, found[1])
                 if product is None:
                     product = n
                 elif operator == "*":
-                    product *= n
+                    product = self._bounded(place, text, product * n)
                 elif n:
                     product //= n
                 else:
-                    raise self._error(place, f"{text!r} divides by zero")
-            total += sign * (product or 0)
+                    raise self._error(place, f"{_cut(text)!r} divides by zero; expected a size")
+            total = self._bounded(place, text, total + sign * (product or 0))
         if total < 0:
-            raise self._error(place, f"{text!r} is {total}; a size can not be negative")
+            raise self._error(place, f"{_cut(text)!r} is {total}; expected a size from 0")
         return total
 
     def _term(self, place: int, word: str) -> int:
         if word.isdigit():
-            return int(word)
+            return self._whole(place, word)
         if word not in self.symbols:
-            raise self._error(place, f"the symbol {word} has no value; add {word}=…")
+            raise self._error(place, f"the symbol {_cut(word)} has no value; expected one such as {_cut(word)}=16")
         return self.symbols[word]
+
+    def _number(self, start: int, text: str) -> int | float:
+        if re.fullmatch("-?" + _INTEGER, text):
+            return self._whole(start, text)
+        number = float(text)
+        if number - number != 0:
+            raise self._error(start, f"{_cut(text)} is too large; expected a finite number")
+        return number
 
     def _skip(self) -> int:
         while self.at < len(self.text) and self.text[self.at].isspace():
@@ -288,22 +314,19 @@ class _Parser:
         if at < len(self.text) and self.text[at] in marks:
             self.at += 1
             return self.text[at]
-        got = repr(self.text[at]) if at < len(self.text) else "the end"
-        raise self._error(at, f"got {got}; expected {' or '.join(marks)}")
+        raise self._error(at, f"{self._next()}; expected {' or '.join(marks)}")
 
-    def _expect(self, mark: str) -> None:
-        self._mark(mark)
+    def _next(self) -> str:
+        """What stands at the place, for a message."""
+        at = self._skip()
+        return f"got {self.text[at]!r}" if at < len(self.text) else "the text ends"
 
     def _error(self, at: int, what: str) -> InputsError:
-        shown = " ".join(self.text.split())
-        return InputsError(f"inputs {shown if len(shown) < 120 else shown[:119] + '…'!r}: at character {at + 1}, {what}")
+        return InputsError(f"inputs {_cut(' '.join(self.text.split()), 120)!r}: at character {at + 1}, {what}")
 
 
 _SHORT_NAMES = tuple(dtype(name).short for name in known_dtypes())
 
 
-def _number(text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+def _cut(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from numel.facts.note import Note
@@ -62,7 +62,7 @@ class Snapshot:
             storage = record.storage
             first = storage is None or storage not in seen
             yield record, record.totals(counts_bytes=first)
-            if storage is not None and record.alias_of is None:
+            if storage is not None and record.alias_of is None and record.shape is not None:
                 seen.add(storage)
 
     @property
@@ -72,9 +72,10 @@ class Snapshot:
 
     def direct(self) -> Mapping[str, Totals]:
         """Totals of the tensors that each module holds itself, by module path."""
+        paths = {module.path for module in self.modules}
         shares: dict[str, list[Totals]] = {}
         for record, share in self.own_totals():
-            shares.setdefault(self.holder(record.path), []).append(share)
+            shares.setdefault(_above(record.path, paths), []).append(share)
         return {path: _sum(iter(each)) for path, each in shares.items()}
 
     def subtotals(self) -> Mapping[str, Totals]:
@@ -84,30 +85,39 @@ class Snapshot:
         sums.setdefault("", direct.get("", Totals()))
         for module in reversed(self.modules):
             if module.path:
-                above = module.path.rpartition(".")[0]
-                sums[above] = sums.get(above, Totals()) + sums[module.path]
+                above = _above(module.path, sums)
+                sums[above] = sums[above] + sums[module.path]
         return sums
 
     def children(self) -> Mapping[str, tuple[ModuleRecord, ...]]:
         """Modules directly below each path, in order."""
+        paths = {module.path for module in self.modules}
         below: dict[str, list[ModuleRecord]] = {}
         for module in self.modules:
             if module.path:
-                below.setdefault(module.path.rpartition(".")[0], []).append(module)
+                below.setdefault(_above(module.path, paths), []).append(module)
         return {path: tuple(each) for path, each in below.items()}
-
-    def holder(self, path: str) -> str:
-        """The module that holds the tensor at `path`: the path without its last part."""
-        return path.rpartition(".")[0]
 
     def fingerprint(self) -> str:
         """A digest of structure alone (paths, shapes, dtypes, roles, ties): equal for equal architectures."""
         digest = hashlib.sha256()
         for module in self.modules:
-            digest.update(f"m{module.path}\0{module.type}\0{module.alias_of}\n".encode())
+            digest.update(_line(f"m{module.path}\0{module.type}\0{module.alias_of}\n"))
         for t in self.tensors:
-            digest.update(f"t{t.path}\0{t.shape}\0{t.dtype.name}\0{t.role}\0{t.trainable}\0{t.alias_of}\n".encode())
+            digest.update(_line(f"t{t.path}\0{t.shape}\0{t.dtype.name}\0{t.role}\0{t.trainable}\0{t.alias_of}\n"))
         return digest.hexdigest()[:16]
+
+
+def _line(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # a name can hold half a pair
+
+
+def _above(path: str, paths: Container[str]) -> str:
+    """The nearest of `paths` above `path`: torch lets names hold dots, so the part before the last one may be none."""
+    above = path.rpartition(".")[0]
+    while above and above not in paths:
+        above = above.rpartition(".")[0]
+    return above
 
 
 def _sum(shares: Iterator[Totals]) -> Totals:

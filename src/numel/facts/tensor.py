@@ -81,7 +81,7 @@ class TensorRecord:
         return self.path.rpartition(".")[2]
 
     def totals(self, *, counts_bytes: bool = True) -> Totals:
-        """This record alone as totals. `counts_bytes` is False when an earlier record already stands for its storage."""
+        """This record alone as totals. `counts_bytes` is False where an earlier record stands for its storage."""
         numel = self.numel
         if numel is None:
             return Totals(unknown=0 if self.alias_of else 1)

@@ -13,6 +13,7 @@ from numel.facts.provenance import Provenance
 
 Phase = Literal["forward", "backward", "recompute", "optimizer"]
 Mode = Literal["meta", "fake", "real"]
+EventKind = Literal["allocate", "free", "save"]
 
 # A value as it was passed: a TensorSpec, a scalar, None, a string, or a tuple or mapping of values.
 Value = Any
@@ -72,7 +73,7 @@ class CallRecord:
 class MemoryEvent:
     """Bytes allocated, freed or saved for backward, in order; `op` indexes `Trace.ops`."""
 
-    kind: Literal["allocate", "free", "save"]
+    kind: EventKind
     op: int
     nbytes: int
     category: str = ""
@@ -121,4 +122,4 @@ def tensors_in(value: Value) -> Iterator[TensorSpec]:
         elif isinstance(each, tuple | list):
             pending.extend(reversed(each))
         elif isinstance(each, Mapping):
-            pending.extend(reversed(each.values()))
+            pending.extend(reversed(list(each.values())))
