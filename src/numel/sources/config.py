@@ -35,6 +35,7 @@ SCHEMES = ("torchvision", "timm", "hf")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 # what a configuration accepts beside its own fields
 _BUILD_OPTIONS = frozenset({"attn_implementation", "experts_implementation", "dtype", "torch_dtype"})
+_MOST_CONSTANT = 1 << 18  # elements of a sequence that is made for real while a model is built on meta
 _LONGEST = 300  # of a foreign error's message; some span pages
 
 Options = Mapping[str, Any]
@@ -58,6 +59,7 @@ def build(target: str, *, options: Options | None = None, trust_remote_code: boo
     with _undisturbed(torch):
         if scheme not in SCHEMES:
             return _own_code(torch, target, chosen)
+        target = printable(target)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if scheme == "torchvision":
@@ -74,7 +76,7 @@ def build(target: str, *, options: Options | None = None, trust_remote_code: boo
 
 @contextmanager
 def _undisturbed(torch: Any) -> Iterator[None]:
-    """Random states, the default dtype, gradient mode, warning filters and sys.path are afterwards as before.
+    """Random states, default dtype and device, gradient mode, warning filters and sys.path are afterwards as before.
 
     What is printed inside goes to stderr: stdout is the document's.
     """
@@ -89,7 +91,7 @@ def _undisturbed(torch: Any) -> Iterator[None]:
         states.append((numpy.random.set_state, numpy.random.get_state()))
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    search, entries = sys.path, list(sys.path)
+    search, entries, device = sys.path, list(sys.path), torch.get_default_device()
     try:
         with redirect_stdout(sys.stderr), warnings.catch_warnings():
             yield
@@ -98,10 +100,13 @@ def _undisturbed(torch: Any) -> Iterator[None]:
         sys.path = search
         for put_back, state in states:
             put_back(state)
+        for before in (None, device):  # None is the state in which nothing was set
+            if torch.get_default_device() != device:
+                torch.set_default_device(before)
 
 
 def _constructed(torch: Any, target: str, make: Callable[[], Any]) -> Built:
-    """What `make` returns, on the first of meta, fake tensors and cpu where it does not raise."""
+    """What `make` returns on the first that works: meta, meta with real constants, fake tensors, the CPU."""
     notes: tuple[Note, ...] = ()
     try:
         try:
@@ -109,17 +114,22 @@ def _constructed(torch: Any, target: str, make: Callable[[], Any]) -> Built:
                 model = make()
         except Exception as on_meta:
             # e.g. .item() in a constructor; whether the error is of the code's own making shows on cpu
-            reason = f"its constructor does not run on the meta device ({_summary(on_meta)})"
             try:
-                from torch._subclasses import FakeTensorMode
-
-                with FakeTensorMode(allow_non_fake_inputs=True):
+                with torch.device("meta"), _real_constants(torch):
                     model = make()
-                _fake_to_meta(torch, model)
-                notes = (Note("built-on-fake", "info", f"built on fake tensors: {reason}"),)
+                _to_meta(torch, model, torch.nn.Parameter)
             except Exception:
-                model = make()
-                notes = (Note("built-on-cpu", "info", f"built on the CPU with real memory: {reason}"),)
+                reason = f"its constructor does not run on the meta device ({_summary(on_meta)})"
+                try:
+                    from torch._subclasses import FakeTensor, FakeTensorMode
+
+                    with FakeTensorMode(allow_non_fake_inputs=True):
+                        model = make()
+                    _to_meta(torch, model, FakeTensor)
+                    notes = (Note("built-on-fake", "info", f"built on fake tensors: {reason}"),)
+                except Exception:
+                    model = make()
+                    notes = (Note("built-on-cpu", "info", f"built on the CPU with real memory: {reason}"),)
     except NumelError:
         raise
     except (Exception, SystemExit) as error:
@@ -129,10 +139,26 @@ def _constructed(torch: Any, target: str, make: Callable[[], Any]) -> Built:
     return model, notes
 
 
-def _fake_to_meta(torch: Any, model: Any) -> None:
-    """Fake tensors belong to the mode they were made in; meta tensors of the same layout work in any."""
-    from torch._subclasses import FakeTensor
+def _real_constants(torch: Any) -> Any:
+    """A mode in which small sequences are real: constructors read values off them, as off a ramp of drop rates."""
+    from torch.overrides import TorchFunctionMode
 
+    sequences = {torch.arange, torch.linspace, torch.logspace, torch.range, torch.tensor, torch.as_tensor}
+
+    class RealConstants(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if func not in sequences or kwargs.get("device") is not None:
+                return func(*args, **kwargs)
+            on_meta = func(*args, **{**kwargs, "device": "meta"})
+            small = on_meta.numel() <= _MOST_CONSTANT
+            return func(*args, **{**kwargs, "device": "cpu"}) if small else on_meta
+
+    return RealConstants()
+
+
+def _to_meta(torch: Any, model: Any, kind: Any) -> None:
+    """Put meta tensors of the same layout where those of `kind` are: a fake one works only in the mode that made it."""
     if not isinstance(model, torch.nn.Module):
         return
     replaced: dict[int, Any] = {}
@@ -148,7 +174,7 @@ def _fake_to_meta(torch: Any, model: Any) -> None:
     for module in model.modules():
         for held in (module._parameters, module._buffers, module.__dict__):
             for name, tensor in list(held.items()):
-                if isinstance(tensor, FakeTensor):
+                if isinstance(tensor, kind) and not tensor.is_meta:
                     setattr(module, name, plain(tensor))
 
 
@@ -157,12 +183,13 @@ def _fake_to_meta(torch: Any, model: Any) -> None:
 
 def _own_code(torch: Any, target: str, options: dict[str, Any]) -> Built:
     file, name = _split(target)
+    source, _, attribute = target.partition(":")
+    target = printable(target)
     if file is None:
-        source, _, name = target.partition(":")
         if os.getcwd() not in sys.path:  # a console script's own folder is on the path, the user's is not
             sys.path.insert(0, os.getcwd())
-        return _called(torch, target, _imported(target, source), name, options)
-    if not file.is_file():
+        return _called(torch, target, _imported(target, source), attribute, options)
+    if not _is_file(file):
         raise TargetError(f"{target}: no file {printable(file)}{_siblings(file)}")
     if not name:
         raise TargetError(f"{target}: name what to build, as in '{target}:Net'{_defined(file)}")
@@ -173,9 +200,9 @@ def _own_code(torch: Any, target: str, options: dict[str, Any]) -> Built:
 def _split(target: str) -> tuple[Path | None, str]:
     """The file and the name of "file.py:Name"; no file for "pkg.mod:callable"."""
     if target.endswith(".py"):
-        return Path(target), ""
+        return Path(target).expanduser(), ""
     before, found, name = target.rpartition(".py:")
-    return (Path(before + ".py"), name) if found else (None, "")
+    return (Path(before + ".py").expanduser(), name) if found else (None, "")
 
 
 def _called(torch: Any, target: str, module: ModuleType, name: str, options: dict[str, Any]) -> Built:
@@ -188,7 +215,8 @@ def _called(torch: Any, target: str, module: ModuleType, name: str, options: dic
             raise TargetError(f"{target}: no {part!r} in it{suggestion(part, public)}") from error
     if isinstance(found, torch.nn.Module):
         if options:
-            raise TargetError(f"{target}: a module that is built already; options ({', '.join(options)}) need a callable")
+            given = ", ".join(options)
+            raise TargetError(f"{target}: a module that is built already; options ({given}) need a callable")
         return found, ()
     if not callable(found):
         raise TargetError(f"{target}: {type(found).__qualname__}; expected a callable or a torch.nn.Module")
@@ -211,14 +239,15 @@ def _imported(target: str, source: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not (source + ".").startswith(error.name + "."):
             raise TargetError(f"{target}: importing it raised {_summary(error)} ({_location(error)})") from error
-        raise TargetError(f"{target}: no module {error.name!r}; expected 'pkg.mod:callable' or 'file.py:Name'") from error
+        text = f"{target}: no module {error.name!r}; expected 'pkg.mod:callable' or 'file.py:Name'"
+        raise TargetError(text) from error
     except (Exception, SystemExit) as error:
         raise TargetError(f"{target}: importing it raised {_summary(error)} ({_location(error)})") from error
 
 
 @contextmanager
 def _loaded(target: str, file: Path) -> Iterator[ModuleType]:
-    """The module of one file. Inside, its folder is on sys.path; it and its neighbours are not registered afterwards."""
+    """The module of one file. Its folder is on sys.path inside; it and its neighbours are not registered afterwards."""
     file = file.resolve()
     folder = file.parent
     before = dict(sys.modules)
@@ -243,18 +272,14 @@ def _loaded(target: str, file: Path) -> Iterator[ModuleType]:
         sys.dont_write_bytecode = writes
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
-        new = [each for each in sys.modules if each not in before]
-        for each in [each for each in new if _lies_in(sys.modules.get(each.partition(".")[0]), folder)]:
-            top = each.partition(".")[0]
-            if top not in before and each != top:
-                del sys.modules[each]
-        for each in new:
-            if each not in before and each in sys.modules and _lies_in(sys.modules[each], folder) and "." not in each:
+        near = {each for each in sys.modules.keys() - before.keys() if _lies_in(sys.modules[each], folder)}
+        for each in sys.modules.keys() - before.keys():
+            if each.partition(".")[0] in near:
                 del sys.modules[each]
 
 
 def _lies_in(module: ModuleType | None, folder: Path) -> bool:
-    """True for a top-level module or package that was found in this very folder."""
+    """True for a module or package that was found in this very folder."""
     origin = getattr(module, "__file__", None)
     if origin:
         where = Path(origin)
@@ -270,10 +295,11 @@ def _torchvision(torch: Any, target: str, name: str, options: dict[str, Any]) ->
     try:
         builder = models.get_model_builder(name)
     except ValueError as error:
-        raise TargetError(f"{target}: torchvision has no model {name!r}{suggestion(name, models.list_models())}") from error
+        near = suggestion(name, models.list_models())
+        raise TargetError(f"{target}: torchvision has no model {name!r}{near}") from error
     _no_weights(target, options, "weights", "weights_backbone", "pretrained", "pretrained_backbone")
     absent = {key: None for key in ("weights", "weights_backbone") if key in inspect.signature(builder).parameters}
-    return _constructed(torch, target, lambda: builder(**absent, **options))
+    return _constructed(torch, target, lambda: builder(**{**absent, **options}))
 
 
 def _timm(torch: Any, target: str, name: str, options: dict[str, Any]) -> Built:
@@ -281,7 +307,7 @@ def _timm(torch: Any, target: str, name: str, options: dict[str, Any]) -> Built:
     if not timm.is_model(name.partition(".")[0]):
         raise TargetError(f"{target}: timm has no model {name!r}{suggestion(name, timm.list_models())}")
     _no_weights(target, options, "pretrained", "checkpoint_path")
-    return _constructed(torch, target, lambda: timm.create_model(name, pretrained=False, **options))
+    return _constructed(torch, target, lambda: timm.create_model(name, **{"pretrained": False, **options}))
 
 
 def _no_weights(target: str, options: dict[str, Any], *names: str) -> None:
@@ -295,6 +321,8 @@ def _library(name: str, extra: str) -> Any:
         return need(name, extra=extra)
     except NumelError:
         raise
+    except ModuleNotFoundError as error:
+        raise TargetError(f"{name.partition('.')[0]} needs {error.name}, which is not installed") from error
     except Exception as error:
         library = name.partition(".")[0]
         raise TargetError(
@@ -315,7 +343,13 @@ def _transformers(torch: Any, target: str, name: str, options: dict[str, Any], t
     verbosity = logs.get_verbosity()
     logs.set_verbosity_error()
     try:
-        make, notes = _maker(transformers, target, source, fields, options, trust)
+        try:
+            make, notes = _maker(transformers, target, source, fields, options, trust)
+        except NumelError:
+            raise
+        except Exception as error:  # a field that it refuses, or a class that it cannot import
+            text = f"{target}: transformers {transformers.__version__} makes nothing of it ({_summary(error)})"
+            raise TargetError(text) from error
         model, how = _constructed(torch, target, make)
     finally:
         logs.set_verbosity(verbosity)
@@ -325,12 +359,14 @@ def _transformers(torch: Any, target: str, name: str, options: dict[str, Any], t
 def _configuration(target: str, name: str) -> tuple[Path, str]:
     """The config.json of a file, directory or hub name, and where transformers finds the code beside it."""
     place = Path(name).expanduser()
-    if place.is_dir():
-        if not (place / "config.json").is_file():
-            raise TargetError(f"{target}: no config.json in that directory")
+    if not name:
+        raise TargetError(f"{target}: expected 'hf:ORG/NAME', a config.json or a directory with one")
+    if _is_file(place / "config.json"):
         return place / "config.json", str(place)
-    if place.is_file():
+    if _is_file(place):
         return place, str(place.parent)
+    if os.path.isdir(place):
+        raise TargetError(f"{target}: no config.json in that directory")
     if not _HUB_NAME.fullmatch(name):
         raise TargetError(f"{target}: no such file, and no hub name (expected org/name){_siblings(place)}")
     hub = _library("huggingface_hub", "hub")
@@ -338,9 +374,9 @@ def _configuration(target: str, name: str) -> tuple[Path, str]:
     try:
         return Path(hub.hf_hub_download(name, "config.json")), name
     except errors.GatedRepoError as error:
-        raise TargetError(f"{target}: the hub shows it after its terms are accepted; log in with `hf auth login`") from error
+        raise TargetError(f"{target}: accept its terms on the hub, then log in with `hf auth login`") from error
     except errors.RepositoryNotFoundError as error:
-        raise TargetError(f"{target}: the hub has no such model, or it is private; log in with `hf auth login`") from error
+        raise TargetError(f"{target}: not on the hub, or private; log in with `hf auth login`") from error
     except errors.LocalEntryNotFoundError as error:
         raise TargetError(
             f"{target}: the hub could not be reached and nothing of it is cached; name a local config.json"
@@ -348,7 +384,8 @@ def _configuration(target: str, name: str) -> tuple[Path, str]:
     except errors.EntryNotFoundError as error:
         raise TargetError(f"{target}: that model has no config.json on the hub") from error
     except Exception as error:
-        raise TargetError(f"{target}: the hub could not be reached ({_summary(error)}); name a local config.json") from error
+        text = f"{target}: the hub could not be reached ({_summary(error)}); name a local config.json"
+        raise TargetError(text) from error
 
 
 def _maker(
@@ -357,7 +394,9 @@ def _maker(
     """A function that makes the model of a configuration, and what is to be said about it."""
     kind, remote = fields.get("model_type"), fields.get("auto_map")
     known = isinstance(kind, str) and kind in transformers.CONFIG_MAPPING
-    classes = [each for each in map(lambda name: _class(transformers, name), fields.get("architectures") or ()) if each]
+    listed = fields.get("architectures")
+    named = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    classes = [getattr(transformers, name) for name in named if hasattr(transformers, name)]
     if remote and not known and not trust:
         raise TargetError(
             f"{target}: needs the code that comes with it (auto_map); --trust-remote-code, "
@@ -365,8 +404,7 @@ def _maker(
         )
     notes: list[Note] = []
     if remote and trust:
-        config = _configured(target, lambda: transformers.AutoConfig.from_pretrained(
-            source, trust_remote_code=True, **options))  # fmt: skip
+        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=True, **options)
         key = next((each for each in remote if each.startswith("AutoModelFor")), "AutoModel")
         auto = getattr(transformers, key)
         return lambda: _tied(auto.from_config(config, trust_remote_code=True)), ()
@@ -376,9 +414,8 @@ def _maker(
         config_class = classes[0].config_class  # configurations of the first years have no model_type
     else:
         raise TargetError(f"{target}: {_unknown_kind(transformers, fields, kind)}")
-    base = _configured(target, lambda: config_class.from_dict(dict(fields)))
-    changed = _overridden(target, fields, options, base)
-    config = _configured(target, lambda: config_class.from_dict(changed)) if options else base
+    base = config_class.from_dict(dict(fields))
+    config = config_class.from_dict(_overridden(target, fields, options, base)) if options else base
     _adopt_dtype(config)
     if classes:
         cls = classes[0]
@@ -403,7 +440,7 @@ def _overridden(target: str, fields: dict[str, Any], options: dict[str, Any], ba
         *path, key = option.split(".")
         inside, names = changed, known
         for part in path:
-            nested = getattr(base, part, None) if inside is changed else None
+            nested: Any = getattr(base, part, None) if inside is changed else None
             names = set(nested.to_dict()) if hasattr(nested, "to_dict") else set()
             inside = inside.setdefault(part, {})
             if not isinstance(inside, dict) or not (names or inside):
@@ -417,7 +454,7 @@ def _overridden(target: str, fields: dict[str, Any], options: dict[str, Any], ba
             inside.pop("dtype", None)
             key = "torch_dtype"
         before = inside.get(key)
-        for name, each in inside.items():  # one entry per layer, as in layer_types
+        for name, each in inside.items() if isinstance(value, int) else ():  # one entry per layer, as in layer_types
             if "layer" in key and "layer" in name and isinstance(each, list) and len(each) == before and each:
                 inside[name] = [each[i % len(each)] for i in range(value)]
         inside[key] = value
@@ -435,7 +472,7 @@ def _adopt_dtype(config: Any) -> None:
 
 
 def _head(transformers: Any, config: Any) -> Any:
-    """A language model's class where the configuration has one: its head follows from the fields; else the bare model."""
+    """A language model's class where there is one, since the fields tell the size of its head; else the bare model."""
     encoder_decoder = getattr(config, "is_encoder_decoder", False)
     decoder = getattr(config, "is_decoder", False)
     for name, fits in (
@@ -459,10 +496,6 @@ def _tied(model: Any) -> Any:
     return model
 
 
-def _class(transformers: Any, name: object) -> Any:
-    return getattr(transformers, name, None) if isinstance(name, str) else None
-
-
 def _unknown_kind(transformers: Any, fields: dict[str, Any], kind: object) -> str:
     if kind is not None:
         near = suggestion(str(kind), transformers.CONFIG_MAPPING)
@@ -470,13 +503,6 @@ def _unknown_kind(transformers: Any, fields: dict[str, Any], kind: object) -> st
     if isinstance(fields.get("architecture"), str):
         return f"a configuration of timm; write 'timm:{fields['architecture']}'"
     return "no model_type in it; expected a config.json of transformers"
-
-
-def _configured(target: str, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except Exception as error:
-        raise TargetError(f"{target}: its configuration is refused by transformers ({_summary(error)})") from error
 
 
 def read_json(file: Path) -> Any:
@@ -501,16 +527,24 @@ def suggestion(name: str, among: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except (OSError, ValueError):  # a name that is too long, a NUL
+        return False
+
+
 def _siblings(file: Path) -> str:
     try:
         return suggestion(file.name, os.listdir(file.parent))
-    except OSError:
+    except (OSError, ValueError):
         return ""
 
 
 def _defined(file: Path) -> str:
     """Classes and functions at the top of a file, read as text."""
-    found = re.findall(r"^(?:class|def) ([A-Za-z]\w*)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    text = file.read_text(encoding="utf-8", errors="replace")
+    found = re.findall(r"^(?:class|def) ([A-Za-z]\w*)", text, re.MULTILINE)
     return f"; it defines {', '.join(found[:8])}" if found else ""
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from numel.facts.dtype import dtype_of
+from numel.facts.dtype import DType, dtype, dtype_of
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
@@ -28,14 +29,16 @@ _ATTRIBUTES = frozenset({
     "hidden_size", "input_size", "num_layers", "bidirectional", "batch_first", "normalized_shape", "num_features",
     "num_groups", "eps", "p", "num_experts", "top_k",
 })  # fmt: skip
-
+# attributes in which torch.ao holds objects with packed weights
+_PACKED = ("_packed_params", "_packed_weight", "_packed_weight_ih", "_packed_weight_hh", "param")
 
 
 def snapshot(model: torch.nn.Module, *, target: str = "") -> Snapshot:
     """Every module and tensor that `model` registers, on any device, in preorder.
 
-    A module or tensor met again is recorded at its new place with `alias_of`; a module that contains itself is
-    recorded there and not entered again. Lazy tensors have the shape `None`.
+    A module or tensor met again is recorded at its new place with `alias_of`; what is a parameter anywhere is one at
+    its first place, too. A module that contains itself is recorded there and not entered again. Lazy tensors have the
+    shape `None`, nested ones that of their values. Weights that torch.ao packs have records, though it registers none.
 
     >>> import torch
     >>> layer = torch.nn.Linear(3, 2)
@@ -64,6 +67,8 @@ def totals(model: torch.nn.Module) -> Totals:
     modules_seen: set[int] = set()
     tensors_seen: set[int] = set()
     storages_seen: set[int] = set()
+    buffers_seen: set[int] = set()
+    packs: dict[type, bool] = {}
     # the same walk as a snapshot's, so that a shared module is entered again and its tensors are seen as tied
     pending: list[tuple[Any, tuple[int, ...]]] = [(model, ())]
     while pending:
@@ -84,11 +89,19 @@ def totals(model: torch.nn.Module) -> Totals:
                     unknown += identity not in tensors_seen
                     tensors_seen.add(identity)
                     continue
+                n = tensor.numel()
                 if again or identity in tensors_seen:
-                    tied += tensor.numel()
+                    tied += n
+                    if is_parameter and identity in buffers_seen:
+                        buffers_seen.remove(identity)
+                        buffers -= n
+                        params += n
+                        if tensor.requires_grad:
+                            trainable += n
                     continue
                 tensors_seen.add(identity)
-                n = tensor.numel()
+                if not is_parameter:
+                    buffers_seen.add(identity)
                 cls = type(tensor)
                 if (cls is torch.nn.Parameter or cls is torch.Tensor) and tensor.layout is torch.strided:
                     if is_parameter:
@@ -116,6 +129,17 @@ def totals(model: torch.nn.Module) -> Totals:
                 packed += share.packed
                 nbytes += share.nbytes
                 local += share.local_nbytes
+        kind = module.__class__
+        if kind not in packs:
+            packs[kind] = _can_pack(kind)
+        for _, shape, element in _packed(torch, module) if packs[kind] else ():
+            share = TensorRecord("", shape, element, alias_of="" if again else None, packed=True).totals()
+            params += share.params
+            packed += share.packed
+            nbytes += share.nbytes
+            local += share.local_nbytes
+            tied += share.tied
+            unknown += share.unknown
         children = module._modules
         if children:
             within = (*inside, key)
@@ -142,7 +166,9 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
     first_module: dict[int, str] = {}
     first_tensor: dict[int, str] = {}
     storages: dict[int, int] = {}
+    only_buffers: dict[int, int] = {}  # where in `tensors`; a parameter that is met as a buffer first is none of these
     type_names: dict[type, str] = {}
+    packs: dict[type, bool] = {}
     # (path, module, ids of the modules it is inside of while inside an alias); ancestors matter only for cycles
     pending: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
     while pending:
@@ -155,6 +181,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
         type_name = type_names.get(cls)
         if type_name is None:
             type_name = type_names[cls] = f"{cls.__module__}.{cls.__qualname__}"
+            packs[cls] = _can_pack(cls)
         state = module.__dict__
         modules.append(
             ModuleRecord(path, type_name, alias, _attributes(state), state.get("training", module.training))
@@ -166,6 +193,9 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
             if tensor is not None:
                 place = prefix + name
                 tensors.append(_record(torch, place, tensor, "parameter", True, first_tensor, storages))
+                if id(tensor) in only_buffers:
+                    at = only_buffers.pop(id(tensor))
+                    tensors[at] = replace(tensors[at], role="parameter", trainable=tensor.requires_grad)
         buffers = module._buffers
         if buffers:
             transient = state.get("_non_persistent_buffers_set", ())
@@ -173,13 +203,20 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
                 if tensor is not None:
                     place = prefix + name
                     persistent = name not in transient
+                    if id(tensor) not in first_tensor:
+                        only_buffers[id(tensor)] = len(tensors)
                     tensors.append(_record(torch, place, tensor, "buffer", persistent, first_tensor, storages))
-        if "_packed_params" in state or cls.__module__.startswith(("torch.ao.nn.quantized", "torch.nn.quantized")):
-            notes.append(_packed(path, type_name))
+        outside = _packed(torch, module) if packs[cls] else []
+        for name, shape, element in outside:
+            first = None if alias is None else (alias + "." if alias else "") + name
+            tensors.append(TensorRecord(prefix + name, shape, element, alias_of=first, packed=True))
+        if outside and alias is None:
+            notes.append(_packed_note(path, cls.__name__, all(shape is not None for _, shape, _ in outside)))
         children = module._modules
         if children:
             within = (*inside, key)
-            pending.extend([(prefix + n, child, within) for n, child in reversed(children.items()) if child is not None])
+            below = [(prefix + name, child, within) for name, child in children.items() if child is not None]
+            pending.extend(reversed(below))
     return Snapshot(tuple(modules), tuple(tensors), _provenance(torch, target), tuple(notes))
 
 
@@ -208,9 +245,8 @@ def _record(
             nbytes = held.nbytes()
         except (RuntimeError, NotImplementedError):  # sparse and other layouts have no single storage
             parts = _sparse_parts(tensor)
-    return TensorRecord(
-        path, tuple(tensor.shape), element, role, trainable, persistent, alias, storage, nbytes, shard, parts
-    )
+    shape = tuple(tensor.values().shape if tensor.is_nested else tensor.shape)
+    return TensorRecord(path, shape, element, role, trainable, persistent, alias, storage, nbytes, shard, parts)
 
 
 def _inside(torch: Any, tensor: Any) -> tuple[tuple[int, ...] | None, tuple[Part, ...]]:
@@ -222,12 +258,16 @@ def _inside(torch: Any, tensor: Any) -> tuple[tuple[int, ...] | None, tuple[Part
     local = getattr(tensor, "_local_tensor", None)
     if local is not None:
         return tuple(local.shape), ()
-    flatten = getattr(cls, "__tensor_flatten__", None)
-    if flatten is None:
-        return None, ()
-    names, _ = tensor.__tensor_flatten__()
-    inner = [(name, getattr(tensor, name)) for name in names]
-    return None, tuple(Part(name, tuple(t.shape), dtype_of(t.dtype)) for name, t in inner)
+    parts: list[Part] = []
+    pending = [("", tensor)]
+    while pending:
+        name, each = pending.pop()
+        if hasattr(each, "__tensor_flatten__"):
+            within = name + "." if name else ""
+            pending.extend([(within + n, getattr(each, n)) for n in reversed(each.__tensor_flatten__()[0])])
+        elif name:
+            parts.append(Part(name, tuple(each.shape), dtype_of(each.dtype)))
+    return None, tuple(parts)
 
 
 def _sparse_parts(tensor: Any) -> tuple[Part, ...]:
@@ -249,16 +289,63 @@ def _attributes(state: dict[str, Any]) -> tuple[tuple[str, Attribute], ...]:
     kept: list[tuple[str, Attribute]] = []
     for name in sorted(found):
         value = state[name]
-        if isinstance(value, int | float | str):
-            kept.append((name, value))
-        elif isinstance(value, tuple) and all(type(each) is int for each in value):
+        plain = all(type(each) is int for each in value) if isinstance(value, tuple) else False
+        if plain or isinstance(value, int | float | str):
             kept.append((name, value))
     return tuple(kept)
 
 
-def _packed(path: str, type_name: str) -> Note:
-    text = f"{type_name.rpartition('.')[2]} keeps packed weights outside of parameters(): they are not in the totals"
-    return Note("packed-weights", "warning", text, path)
+def _can_pack(cls: type) -> bool:
+    """Whether modules of this class may hold packed weights: torch.ao's own, and whatever was scripted."""
+    return any(base.__module__.startswith(("torch.ao.nn", "torch.jit")) for base in cls.__mro__)
+
+
+def _packed(torch: Any, module: Any) -> list[tuple[str, tuple[int, ...] | None, DType]]:
+    """Name, shape and element type of each weight that a module of torch.ao keeps in an object of its own.
+
+    Such an object shows its tensors by unpacking them; they are let go at once. A shape is `None` where that fails.
+    """
+    found: list[tuple[str, tuple[int, ...] | None, DType]] = []
+    for attribute in _PACKED:
+        held = getattr(module, attribute, None)
+        if not isinstance(held, torch.ScriptObject):
+            continue
+        end = attribute[-3:] if attribute.endswith(("_ih", "_hh")) else ""
+        try:
+            within = [each for each in _flat(held.__getstate__()) if isinstance(each, torch.ScriptObject)]
+            matrices = zip(("_ih", "_hh"), within, strict=True) if within else ((end, held),)
+            for suffix, each in matrices:
+                found.extend(_unpacked(torch, suffix, each))
+        except RuntimeError:  # packed for an engine that this build of torch does not have
+            found.append((f"weight{end}", None, dtype("qint8")))
+    return found
+
+
+def _unpacked(torch: Any, suffix: str, held: Any) -> Iterator[tuple[str, tuple[int, ...], DType]]:
+    for tensor in _flat(held.__getstate__()):
+        if isinstance(tensor, torch.Tensor) and tensor.is_quantized:
+            yield f"weight{suffix}", tuple(tensor.shape), dtype_of(tensor.dtype)
+        elif isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+            # half precision is unpacked to float32; the bias is never packed
+            matrix = tensor.dim() > 1
+            yield ("weight" if matrix else "bias") + suffix, tuple(tensor.shape), dtype("f16" if matrix else "f32")
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, tuple | list):
+            pending.extend(reversed(each))
+        else:
+            yield each
+
+
+def _packed_note(path: str, class_name: str, known: bool) -> Note:
+    what = f"{class_name} keeps its weights packed, outside of parameters()"
+    if known:
+        return Note("packed-weights", "info", f"{what}: they are counted by their logical elements", path)
+    return Note("packed-weights", "warning", f"{what}, and cannot unpack them here: totals are lower bounds", path)
 
 
 def _provenance(torch: Any, target: str) -> Provenance:

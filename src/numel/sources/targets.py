@@ -17,8 +17,8 @@ from numel.sources import config, files
 from numel.sources.bytes import printable
 
 _ACCEPTED = (
-    "a torch.nn.Module, a Snapshot, 'pkg.mod:callable', 'file.py:Name', 'torchvision:NAME', 'timm:NAME', 'hf:ORG/NAME', "
-    "or a path of .safetensors, config.json or a saved result"
+    "a torch.nn.Module, a Snapshot, 'pkg.mod:callable', 'file.py:Name', 'torchvision:NAME', 'timm:NAME', "
+    "'hf:ORG/NAME', or a path of .safetensors, config.json or a saved result"
 )
 _OWN_CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _URL = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)
@@ -52,7 +52,7 @@ def resolve(target: Any, *, options: Mapping[str, Any] | None = None, trust_remo
     if isinstance(target, os.PathLike):
         target = os.fspath(target)
     if not isinstance(target, str):
-        given = f"the class {target.__qualname__}; build it first" if isinstance(target, type) else type(target).__qualname__
+        given = f"the class {target.__qualname__}" if isinstance(target, type) else type(target).__qualname__
         raise TargetError(f"target: {given}; expected {_ACCEPTED}")
     return _named(target, chosen, trust_remote_code)
 
@@ -72,7 +72,7 @@ def _named(target: str, options: dict[str, Any], trust: bool) -> Resolved:
     if target.endswith(".py") or ".py:" in target or (not there and _OWN_CODE.fullmatch(target)):
         return _built(target, options, trust)
     if not there or not target:
-        raise TargetError(f"{printable(target) if target else 'an empty name'!r}: {_absent(target, place)}")
+        raise TargetError(f"{target!r}: {_absent(target, place)}")
     if place.suffix == ".json" and not place.name.endswith(".index.json"):
         held = config.read_json(place)
         if isinstance(held, dict) and "schema" in held and ("kind" in held or "facts" in held):
