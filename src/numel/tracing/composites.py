@@ -14,7 +14,7 @@ lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell outer 
 _ELEMENTWISE = """
 layer_norm batch_norm group_norm instance_norm rms_norm dropout alpha_dropout feature_dropout
 softmax log_softmax max_pool1d max_pool2d max_pool3d avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d
-adaptive_avg_pool3d silu_ selu relu6 hardtanh true_divide subtract multiply square
+adaptive_avg_pool3d selu relu6 true_divide subtract multiply square
 """
 
 _FREE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from math import prod
 from typing import Any
 
@@ -10,6 +11,7 @@ from numel.facts.trace import TensorSpec, tensors_in
 
 Arguments = tuple[Any, ...]
 Named = Mapping[str, Any]
+Shape = tuple[int, ...]
 
 
 def argument(args: Arguments, kwargs: Named, position: int, *names: str, default: Any = None) -> Any:
@@ -39,6 +41,18 @@ def first(value: Any) -> TensorSpec:
     for spec in tensors_in(value):
         return spec
     raise TypeError("no tensor where one was expected")
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape that all of them broadcast to: aligned to the right, a dimension of 1 stretches to the others'.
+
+    Where neither is 1 the larger is taken, as for query heads that share fewer key heads.
+
+    >>> broadcast((8, 1, 5), (2, 1, 4, 1)), broadcast((2, 0), (1, 1)), broadcast()
+    ((2, 8, 4, 5), (2, 0), ())
+    """
+    columns = zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)
+    return tuple(0 if 0 in sizes else max(sizes) for sizes in columns)[::-1]
 
 
 def numel_of(value: Any) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from numel.analyses.formulas.arguments import argument, tensor
+from numel.analyses.formulas.arguments import argument, broadcast, tensor
 from numel.analyses.formulas.registry import Cost, formula
 from numel.facts.trace import TensorSpec
 
@@ -48,20 +48,16 @@ def dense(
     """
     if min((*query.shape, *key.shape, *value.shape), default=0) < 0:
         return None
-    *batch, queries, width = query.shape
-    keys, value_width = key.shape[-2], value.shape[-1]
-    # the left dimensions broadcast; a key with more of them than the query is rare but legal
-    lead = list(batch)
-    over = list(key.shape[:-2])
-    rows = 1
-    for offset in range(1, max(len(lead), len(over)) + 1):
-        q = lead[-offset] if offset <= len(lead) else 1
-        k = over[-offset] if offset <= len(over) else 1
-        rows *= k if q == 1 and offset > len(lead) else max(q, k) if q and k else 0
-    pairs = rows * queries * keys
-    macs = pairs * (width + value_width)
-    causal = rows * causal_pairs(queries, keys) * (width + value_width) if is_causal else None
-    return Cost(macs=macs, elementwise=pairs * _per_score(mask, dropout_p), causal_macs=causal)
+    queries, keys = query.shape[-2], key.shape[-2]
+    heads = broadcast(query.shape[:-2], key.shape[:-2])
+    # a mask or a value with dimensions of its own stretches the probabilities, not the products they come from
+    mixes = broadcast(heads, value.shape[:-2], mask.shape[:-2] if isinstance(mask, TensorSpec) else ())
+    per_pair = prod(heads) * query.shape[-1] + prod(mixes) * value.shape[-1]
+    return Cost(
+        macs=queries * keys * per_pair,
+        elementwise=prod(heads) * queries * keys * _per_score(mask, dropout_p),
+        causal_macs=causal_pairs(queries, keys) * per_pair if is_causal else None,
+    )
 
 
 @formula(
@@ -119,7 +115,8 @@ def _varlen(
     """Sequences of different lengths laid end to end, whose lengths are data.
 
     No sequence is longer than the maximum, so each has at least tokens - (sequences - 1) · max: this is exact for one
-    sequence and for equal ones. When queries and keys are the same tokens, Σ L² ≥ (Σ L)² / sequences (Cauchy).
+    sequence and for equal ones. When queries and keys are the same tokens, Σ L² ≥ (Σ L)² / sequences (Cauchy). They are
+    taken for the same where tokens and maximum agree, as a record does not tell one tensor from its equal.
     """
     shortest_q = max(0, tokens_q - (sequences - 1) * max_q)
     shortest_k = max(0, tokens_k - (sequences - 1) * max_k)
@@ -221,7 +218,7 @@ def _batched(spec: TensorSpec) -> tuple[int, int] | None:
     return spec.shape[0], spec.shape[1]
 
 
-@formula("aten._native_multi_head_attention", "aten._triton_multi_head_attention")
+@formula("aten._native_multi_head_attention")
 def native_multi_head_attention(
     query: TensorSpec, key: TensorSpec, value: TensorSpec, embed_dim: int, num_head: int, *args: Any,
     outputs: Any, **named: Any,
@@ -232,9 +229,13 @@ def native_multi_head_attention(
         return None
     need_weights = bool(argument(args, named, 5, "need_weights", default=True))
     mask = argument(args, named, 4, "mask")
-    return _multi_head(
-        sizes[0], sizes[1], others[1], embed_dim, mask=mask, need_weights=need_weights, heads=num_head
-    )  # fmt: skip
+    return _multi_head(sizes[0], sizes[1], others[1], embed_dim, mask=mask, need_weights=need_weights, heads=num_head)
+
+
+@formula("aten._triton_multi_head_attention")
+def triton_multi_head_attention(*args: Any, outputs: Any, **named: Any) -> Cost | None:
+    """The same without weights to give back."""
+    return native_multi_head_attention(*args, outputs=outputs, need_weights=False, **named)
 
 
 @formula("aten._transformer_encoder_layer_fwd")

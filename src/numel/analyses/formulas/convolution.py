@@ -53,7 +53,7 @@ def convolution_nd(*args: Any, outputs: Any, **named: Any) -> Cost:
 @formula("mkldnn._convolution_pointwise.binary", "mkldnn._convolution_pointwise_.binary")
 def convolution_binary(*args: Any, outputs: Any, **named: Any) -> Cost:
     """A convolution, then one operation per output element with another tensor."""
-    weight = first([spec for spec in (argument(args, named, 2, "W"),) if spec is not None])
+    weight = tensor(args, named, 2, "W")
     bias = argument(args, named, 3, "B")
     out = first(outputs)
     return Cost(macs=forward_macs(out, weight), elementwise=out.numel + _biased(bias, out))

@@ -9,50 +9,60 @@ Work per row (the division of a mean, the square root of a variance) is left out
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from math import ceil, log2, prod
 from typing import Any
 
-from numel.analyses.formulas.arguments import argument, first, numel_of, tensor
+from numel.analyses.formulas.arguments import argument, broadcast, first, numel_of, tensor
 from numel.analyses.formulas.registry import Cost, formula
 from numel.facts.trace import TensorSpec, tensors_in
 
+# torch.cdist: the rows above which its default mode turns to a matrix product
+_CDIST_BY_PRODUCT = 25
+
 # --- pointwise: one operation per output element -------------------------------------------------------------------
 
+# Those that have an in-place form, too.
 _UNARY = """
-    abs absolute acos arccos acosh arccosh angle asin arcsin asinh arcsinh atan arctan atanh arctanh bitwise_not ceil
-    celu conj_physical _conj_physical cos cosh deg2rad digamma elu erf erfc erfinv exp exp2 expm1 fix floor frac frexp
-    gelu hardshrink hardsigmoid hardswish hardtanh i0 isfinite isinf isnan isneginf isposinf isreal leaky_relu lgamma
-    log log10 log1p log2 log_sigmoid log_sigmoid_forward logical_not logit mish mvlgamma nan_to_num neg negative
-    polygamma rad2deg reciprocal relu relu6 round rrelu rrelu_with_noise rrelu_with_noise_functional rsqrt selu sgn
-    sigmoid sign signbit silu sin sinc sinh softplus softshrink  sqrt square tan tanh  threshold
-    trunc special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1 special_digamma
-    special_entr special_erf special_erfc special_erfcx special_erfinv special_exp2 special_expit special_expm1
-    special_gammaln special_i0 special_i0e special_i1 special_i1e special_log1p special_log_ndtr special_logit
-    special_modified_bessel_i0 special_modified_bessel_i1 special_modified_bessel_k0 special_modified_bessel_k1
-    special_multigammaln special_ndtr special_ndtri special_polygamma special_psi special_round
-    special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1 special_sinc special_spherical_bessel_j0
-    degrees radians
+    abs absolute acos arccos acosh arccosh asin arcsin asinh arcsinh atan arctan atanh arctanh bitwise_not ceil celu
+    conj_physical cos cosh deg2rad digamma elu erf erfc erfinv exp exp2 expm1 fix floor frac gelu hardsigmoid hardswish
+    hardtanh i0 leaky_relu lgamma log log10 log1p log2 logical_not logit mish mvlgamma nan_to_num neg negative polygamma
+    rad2deg reciprocal relu relu6 round rrelu rrelu_with_noise rsqrt selu sgn sigmoid sign silu sin sinc sinh sqrt
+    square tan tanh threshold trunc
 """
 
 _BINARY = """
-    add _add_relu sub subtract rsub mul multiply div divide true_divide floor_divide fmod remainder pow float_power
-    maximum minimum fmax fmin clamp clamp_min clamp_max clip where lerp addcmul addcdiv atan2 arctan2 copysign gcd lcm
-    heaviside hypot igamma igammac ldexp logaddexp logaddexp2 logical_and logical_or logical_xor bitwise_and bitwise_or
-    bitwise_xor bitwise_left_shift bitwise_right_shift nextafter xlogy eq ne lt le gt ge equal not_equal less less_equal
-    greater greater_equal isclose prelu _prelu_kernel polar complex _masked_scale cross linalg_cross
+    add _add_relu sub subtract mul multiply div divide true_divide floor_divide fmod remainder pow float_power clamp
+    clamp_min clamp_max clip lerp addcmul addcdiv atan2 arctan2 copysign gcd lcm heaviside hypot igamma igammac ldexp
+    logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift
+    nextafter xlogy eq ne lt le gt ge not_equal less less_equal greater greater_equal
+"""
+
+# Those that have none.
+_FUNCTIONAL = """
+    angle _conj_physical frexp hardshrink isfinite isinf isnan isneginf isposinf isreal log_sigmoid log_sigmoid_forward
+    rrelu_with_noise_functional signbit softplus softshrink rsub maximum minimum fmax fmin where logaddexp logaddexp2
+    equal isclose prelu _prelu_kernel polar _masked_scale cross linalg_cross diff isin vander linalg_vander
+    special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1 special_digamma special_entr
+    special_erf special_erfc special_erfcx special_erfinv special_exp2 special_expit special_expm1 special_gammaln
+    special_i0 special_i0e special_i1 special_i1e special_log1p special_log_ndtr special_logit
+    special_modified_bessel_i0 special_modified_bessel_i1 special_modified_bessel_k0 special_modified_bessel_k1
+    special_multigammaln special_ndtr special_ndtri special_polygamma special_psi special_round
+    special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1 special_sinc special_spherical_bessel_j0
     special_xlogy special_xlog1py special_zeta special_gammainc special_gammaincc
     special_chebyshev_polynomial_t special_chebyshev_polynomial_u special_chebyshev_polynomial_v
     special_chebyshev_polynomial_w special_hermite_polynomial_h special_hermite_polynomial_he
     special_laguerre_polynomial_l special_legendre_polynomial_p special_shifted_chebyshev_polynomial_t
     special_shifted_chebyshev_polynomial_u special_shifted_chebyshev_polynomial_v
-    special_shifted_chebyshev_polynomial_w diff isin
+    special_shifted_chebyshev_polynomial_w
 """
 
 _FOREACH = """
     abs acos add addcdiv addcmul asin atan ceil clamp_max clamp_min cos cosh div erf erfc exp expm1 floor frac lerp
-    lgamma log log10 log1p log2 max maximum minimum mul neg norm pow powsum reciprocal round rsqrt sigmoid sign sin
-    sinh sqrt sub tan tanh trunc
+    lgamma log log10 log1p log2 maximum minimum mul neg pow reciprocal round rsqrt sigmoid sign sin sinh sqrt sub tan
+    tanh trunc
 """
+_FOREACH_REDUCTIONS = "max norm powsum"
 
 _PRIMS = """
     abs acos acosh add asin asinh atan atan2 atanh bessel_i0 bessel_i0e bessel_i1 bessel_i1e bessel_j0 bessel_j1
@@ -64,11 +74,15 @@ _PRIMS = """
 
 # Reductions and scans: one operation per input element (an addition, a product, a comparison).
 _REDUCTIONS = """
-    sum nansum mean nanmean prod max min amax amin aminmax _aminmax argmax argmin all any cumsum cumprod cummax cummin
+    sum nansum mean nanmean prod max min amax amin aminmax _aminmax argmax argmin all any cummax cummin
     _cummax_helper _cummin_helper trace count_nonzero median nanmedian mode kthvalue sum_to_size _grad_sum_to_size
     _is_all_true _is_any_true histc bincount segment_reduce
     allclose hash_tensor trapezoid trapz cumulative_trapezoid unique_consecutive unique_dim_consecutive
 """
+
+
+def _aten(names: str) -> list[str]:
+    return [f"aten.{name}" for name in names.split()]
 
 
 def _inplace(names: str) -> list[str]:
@@ -87,8 +101,8 @@ _DUNDER = "and or xor lshift rshift iand ior ixor ilshift irshift"
 
 
 @formula(
-    *_inplace(_UNARY), *_inplace(_BINARY), *(f"aten.__{name}__" for name in _DUNDER.split()),
-    *(f"prims.{name}" for name in _PRIMS.split()), "aten.max.other", "aten.min.other",
+    *_inplace(_UNARY), *_inplace(_BINARY), *_aten(_FUNCTIONAL), *(f"aten.__{name}__" for name in _DUNDER.split()),
+    *(f"prims.{name}" for name in _PRIMS.split()), "aten.max.other", "aten.max.out", "aten.min.other", "aten.min.out",
 )  # fmt: skip
 def pointwise(*args: Any, outputs: Any, **named: Any) -> Cost:
     """One operation per output element.
@@ -100,53 +114,98 @@ def pointwise(*args: Any, outputs: Any, **named: Any) -> Cost:
     return Cost(elementwise=_results(outputs, args))
 
 
-@formula(*(f"aten._foreach_{name}{suffix}" for name in _FOREACH.split() for suffix in ("", "_")))
+@formula(
+    *_inplace(" ".join(f"_foreach_{name}" for name in _FOREACH.split())),
+    *(f"aten._foreach_{name}" for name in _FOREACH_REDUCTIONS.split()),
+)  # fmt: skip
 def foreach(self: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """One operation per element of each tensor of the list; the in-place forms return nothing, so the list counts."""
-    return Cost(elementwise=numel_of(self) if not isinstance(self, TensorSpec) else numel_of(outputs))
+    """One operation per element of each tensor of the list; a scalar to the power of a list counts the results."""
+    return Cost(elementwise=numel_of(self) or numel_of(outputs))
 
 
 @formula(
-    *_inplace(_REDUCTIONS), "prims.sum", "prims.prod", "prims.amax", "prims.amin", "prims.xor_sum",
+    *_aten(_REDUCTIONS), *_inplace("cumsum cumprod"),
+    "prims.sum", "prims.prod", "prims.amax", "prims.amin", "prims.xor_sum",
 )  # fmt: skip
 def reduction(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """One operation per input element; a scatter with a sum, one per element of its source."""
+    """One operation per input element."""
     sources = list(tensors_in(args))
     return Cost(elementwise=sources[0].numel if sources else first(named.values()).numel)
 
 
-def _source(position: int, *names: str) -> Callable[..., Cost]:
-    def counted(*args: Any, outputs: Any, **named: Any) -> Cost:
-        """One operation per element that is added in."""
-        source = argument(args, named, position, *names)
-        index = argument(args, named, 2, "index")
-        spec = source if isinstance(source, TensorSpec) else index
-        return Cost(elementwise=spec.numel if isinstance(spec, TensorSpec) else 0)
-
-    return counted
+def _added_in(args: Any, named: Any, position: int, *names: str) -> Cost:
+    """One operation per element that is added in: those of the source, or of the index where the source is a scalar."""
+    source = argument(args, named, position, *names)
+    spec = source if isinstance(source, TensorSpec) else tensor(args, named, 2, "index")
+    return Cost(elementwise=spec.numel)
 
 
-for _name in _inplace("scatter_add scatter_reduce index_add index_reduce"):
-    formula(_name)(_source(3, "src", "source"))
+@formula(*_inplace("scatter_add scatter_reduce index_add index_reduce"))
+def scatter_sum(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """(self, dim, index, source, ...): one operation per element of the source."""
+    return _added_in(args, named, 3, "src", "source")
+
+
+@formula(*(f"{name}.{overload}" for name in _inplace("scatter") for overload in ("reduce", "value_reduce")))
+def scatter_by(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """The overloads that add or multiply; plain scatter writes and computes nothing."""
+    return _added_in(args, named, 3, "src", "value")
+
+
+@formula(*_inplace("index_put _index_put_impl"), "aten._unsafe_index_put")
+def index_put(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """(self, indices, values, accumulate, ...): one addition per position that is added to; writing computes nothing.
+
+    How many a mask holds is data: then one for each of the values, as they are not fewer.
+    """
+    if not argument(args, named, 3, "accumulate", default=False):
+        return Cost()
+    x, values = tensor(args, named, 0, "self"), tensor(args, named, 2, "values")
+    indices = argument(args, named, 1, "indices")
+    given = [index for index in indices if isinstance(index, TensorSpec)]
+    if any(index.dtype.name in ("bool", "uint8") for index in given):
+        return Cost(elementwise=values.numel if values.numel > 1 else 0, at_least=True)
+    whole = [size for size, index in zip_longest(x.shape, indices) if index is None]
+    return Cost(elementwise=prod(broadcast(*(index.shape for index in given))) * prod(whole))
+
+
+@formula(*_inplace("put"))
+def put(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """(self, index, source, accumulate): as `index_put` over the flat elements."""
+    added = argument(args, named, 3, "accumulate", default=False)
+    return Cost(elementwise=tensor(args, named, 1, "index").numel) if added else Cost()
+
+
+@formula("aten._unsafe_masked_index_put_accumulate")
+def masked_index_put(self: TensorSpec, mask: Any, indices: Any, values: TensorSpec, *_: Any, outputs: Any) -> Cost:
+    """One addition and one choice by the mask for each value."""
+    return Cost(elementwise=2 * values.numel)
 
 
 # --- compound operators with a multiple per input element -----------------------------------------------------------
 
 _PER_INPUT: dict[int, str] = {
-    # square, sum; exponential, sum; product, sum
+    # square, sum; exponential, sum; zero point, scale
     2: "norm linalg_vector_norm frobenius_norm native_norm linalg__powsum renorm renorm_ "
-    "norm_except_dim logcumsumexp _logcumsumexp",
+    "norm_except_dim logcumsumexp _logcumsumexp dequantize",
     # difference (or product), function, sum
     3: "mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div "
     "soft_margin_loss hinge_embedding_loss margin_ranking_loss multi_margin_loss multilabel_margin_loss "
     "multilabel_margin_loss_forward dist poisson_nll_loss",
     # maximum, subtraction, exponential, sum; for the variance: sum, subtraction, square, sum
     4: "logsumexp special_logsumexp var std var_mean std_mean prims.var",
-    # maximum, subtraction, exponential, sum, division (or subtraction of the log)
+    # maximum, subtraction, exponential, sum, division (or subtraction of the log); scale, round, zero point, two bounds
     5: "softmax _softmax _safe_softmax log_softmax _log_softmax special_softmax special_log_softmax "
-    "_nested_tensor_softmax_with_shape",
+    "_nested_tensor_softmax_with_shape quantize_per_tensor quantize_per_channel",
     # the same, and one for the mask
     6: "_masked_softmax cross_entropy_loss",
+    # quantised and back; minimum and maximum for the scale, then quantised
+    7: "fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine "
+    "fake_quantize_per_channel_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams "
+    "_fake_quantize_learnable_per_tensor_affine _fake_quantize_learnable_per_channel_affine "
+    "quantize_per_tensor_dynamic",
+    # minimum and maximum observed, quantised and back
+    9: "fused_moving_avg_obs_fake_quant _fused_moving_avg_obs_fq_helper",
 }
 
 
@@ -180,21 +239,41 @@ def nll_loss(*args: Any, outputs: Any, **named: Any) -> Cost:
 @formula("aten.cosine_similarity", "aten.cosine_embedding_loss")
 def cosine_similarity(*args: Any, outputs: Any, **named: Any) -> Cost:
     """Three dot products of a multiplication and an addition each: six per broadcast element."""
-    pair = list(tensors_in(args))[:2]
-    return Cost(elementwise=6 * max(spec.numel for spec in pair))
+    left, right = list(tensors_in((args, tuple(named.values()))))[:2]
+    return Cost(elementwise=6 * prod(broadcast(left.shape, right.shape)))
 
 
 @formula("aten.pairwise_distance", "aten.triplet_margin_loss")
 def pairwise_distance(*args: Any, outputs: Any, **named: Any) -> Cost:
     """Difference, power and sum per element of each pair; a triplet has two pairs."""
     tensors = list(tensors_in(args))[:3]
-    return Cost(elementwise=3 * max(spec.numel for spec in tensors) * max(1, len(tensors) - 1))
+    return Cost(elementwise=3 * prod(broadcast(*(spec.shape for spec in tensors))) * max(1, len(tensors) - 1))
 
 
-@formula("aten.cdist", "aten._cdist_forward", "aten._euclidean_dist")
-def cdist(x1: TensorSpec, x2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+@formula("aten._cdist_forward")
+def cdist_forward(x1: TensorSpec, x2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
     """Difference, power and sum for each feature of each pair."""
     return Cost(elementwise=3 * first(outputs).numel * x1.shape[-1])
+
+
+@formula("aten._euclidean_dist")
+def euclidean_dist(x1: TensorSpec, x2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """|x|² - 2xy + |y|² by one matrix product over the features and two more for the norms: pairs · (features + 2).
+
+    Elementwise: a square and a sum per element of both, the doubling of one, and per pair a clamp and a root.
+    """
+    pairs = first(outputs).numel
+    return Cost(macs=pairs * (x1.shape[-1] + 2), elementwise=3 * x1.numel + 2 * x2.numel + 2 * pairs)
+
+
+@formula("aten.cdist")
+def cdist(
+    x1: TensorSpec, x2: TensorSpec, p: Any = 2.0, compute_mode: Any = None, *_: Any, outputs: Any, **named: Any
+) -> Cost:
+    """Euclidean distances of more than 25 rows on either side go by matrix product; mode 1 always, mode 2 never."""
+    large = x1.shape[-2] > _CDIST_BY_PRODUCT or x2.shape[-2] > _CDIST_BY_PRODUCT
+    by_product = p == 2 and (compute_mode == 1 or (not compute_mode and large))
+    return (euclidean_dist if by_product else cdist_forward)(x1, x2, outputs=outputs)
 
 
 @formula("aten.pdist", "aten._pdist_forward")
@@ -207,7 +286,8 @@ def pdist(self: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
 # --- normalisation ---------------------------------------------------------------------------------------------------
 
 # mean: one sum; variance: subtract, square, sum; result: one scaling of the difference. Affine: one each.
-_NORMALISE = 5
+_STATISTICS = 4
+_NORMALISE = _STATISTICS + 1
 
 
 def _affine(args: Any, named: Any, weight: int, bias: int) -> int:
@@ -229,7 +309,7 @@ def layer_norm(*args: Any, outputs: Any, **named: Any) -> Cost:
     return Cost(elementwise=tensor(args, named, 0, "input").numel * (_NORMALISE + _affine(args, named, 2, 3)))
 
 
-@formula("aten.native_group_norm", "aten.batch_norm_elemt")
+@formula("aten.native_group_norm")
 def native_group_norm(*args: Any, outputs: Any, **named: Any) -> Cost:
     """(input, weight, bias, ...): as `layer_norm`."""
     return Cost(elementwise=tensor(args, named, 0, "input").numel * (_NORMALISE + _affine(args, named, 1, 2)))
@@ -283,7 +363,14 @@ def batch_norm_update(*args: Any, outputs: Any, **named: Any) -> Cost:
 @formula("aten.batch_norm_stats", "aten.batch_norm_update_stats")
 def batch_norm_stats(*args: Any, outputs: Any, **named: Any) -> Cost:
     """Mean and variance alone: four per element."""
-    return Cost(elementwise=4 * tensor(args, named, 0, "input").numel)
+    return Cost(elementwise=_STATISTICS * tensor(args, named, 0, "input").numel)
+
+
+@formula("aten.batch_norm_elemt")
+def batch_norm_elemt(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """(input, weight, bias, mean, invstd, ...): what `batch_norm_stats` leaves of a batch norm in training."""
+    multiple = _NORMALISE - _STATISTICS + _affine(args, named, 1, 2)
+    return Cost(elementwise=tensor(args, named, 0, "input").numel * multiple)
 
 
 @formula("aten._weight_norm", "aten._weight_norm_interface")
@@ -301,14 +388,22 @@ def glu(*args: Any, outputs: Any, **named: Any) -> Cost:
     return Cost(elementwise=2 * numel_of(outputs))
 
 
-@formula(*_inplace("dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout"), "aten._fused_dropout")
+@formula(*_inplace("dropout feature_dropout alpha_dropout feature_alpha_dropout"), "aten.native_dropout")
 def dropout(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """In training a comparison with the random draw and a scaling; in eval, or with p = 0, nothing."""
+    """In training a comparison with the random draw and a scaling; in eval, or with p = 0, nothing.
+
+    `native_dropout` takes no answer to `train` for a yes.
+    """
     p = argument(args, named, 1, "p", default=0.5)
-    train = argument(args, named, 2, "train", default=True)
-    if not train or not p:
+    if argument(args, named, 2, "train") is False or not p:
         return Cost()
     return Cost(elementwise=2 * tensor(args, named, 0, "input", "self").numel)
+
+
+@formula("aten._fused_dropout")
+def fused_dropout(self: TensorSpec, p: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """Training alone; `p` is the share that is kept."""
+    return Cost(elementwise=2 * self.numel)
 
 
 # --- pooling and resampling ------------------------------------------------------------------------------------------
@@ -421,15 +516,31 @@ def _bits(count: int) -> int:
     return max(0, count - 1).bit_length()
 
 
-@formula("aten.sort", "aten.argsort", "aten.msort", "aten._unique2", "aten._unique", "aten.unique_dim")
+@formula("aten.sort", "aten.argsort")
 def sort(*args: Any, outputs: Any, **named: Any) -> Cost:
     """n · ceil(log2 n) comparisons for each row of n, by definition: the algorithm is the device's choice."""
     x = tensor(args, named, 0, "self")
-    if not x.shape:
-        return Cost()
-    dims = [each for each in args[1:] if isinstance(each, int) and not isinstance(each, bool)]
-    dim = named.get("dim", dims[0] if dims else -1)
-    return Cost(elementwise=x.numel * _bits(x.shape[dim] if isinstance(dim, int) else x.numel))
+    # a flag for a stable sort may stand before the dimension
+    dim = next((each for each in args[1:] if type(each) is int), named.get("dim", -1))
+    return Cost(elementwise=x.numel * _bits(x.shape[dim])) if x.shape else Cost()
+
+
+@formula("aten.msort")
+def msort(self: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """A sort along the first dimension."""
+    return sort(self, 0, outputs=outputs)
+
+
+@formula("aten._unique", "aten._unique2")
+def unique(self: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """A sort of all elements as one row."""
+    return Cost(elementwise=self.numel * _bits(self.numel))
+
+
+@formula("aten.unique_dim")
+def unique_dim(self: TensorSpec, dim: int, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """A sort of the slices along `dim`, each comparison of two slices being one of all their elements."""
+    return sort(self, dim, outputs=outputs)
 
 
 @formula("aten.topk")
@@ -450,14 +561,14 @@ def quantile(*args: Any, outputs: Any, **named: Any) -> Cost:
 
 @formula("aten.searchsorted")
 def searchsorted(sorted_sequence: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """A binary search over the last dimension per output element."""
-    return Cost(elementwise=numel_of(outputs) * _bits(sorted_sequence.shape[-1]))
+    """A binary search over the last dimension per output element: n numbers leave n + 1 answers."""
+    return Cost(elementwise=numel_of(outputs) * _bits(sorted_sequence.shape[-1] + 1))
 
 
 @formula("aten.bucketize")
 def bucketize(self: Any, boundaries: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
     """A binary search over the boundaries per output element."""
-    return Cost(elementwise=numel_of(outputs) * _bits(boundaries.numel))
+    return Cost(elementwise=numel_of(outputs) * _bits(boundaries.numel + 1))
 
 
 @formula("torchvision.nms", "torchvision.qnms")
@@ -550,15 +661,15 @@ def istft(self: TensorSpec, n_fft: int, *args: Any, outputs: Any, **named: Any) 
 
 @formula("aten.affine_grid_generator", "aten.cudnn_affine_grid_generator")
 def affine_grid(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """Each coordinate is d products and d sums with d its dimensions."""
+    """A batched product of the positions in homogeneous coordinates (d + 1) with theta: outputs · (d + 1)."""
     out = first(outputs)
-    return Cost(elementwise=2 * out.shape[-1] * out.numel)
+    return Cost(macs=out.numel * (out.shape[-1] + 1))
 
 
-@formula("aten.col2im")
+@formula("aten.col2im", "aten.unfold_backward")
 def col2im(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """One addition per input element."""
-    return Cost(elementwise=tensor(args, named, 0, "self").numel)
+    """Windows are summed where they overlap (an inverse STFT does so, too): one addition per input element."""
+    return Cost(elementwise=tensor(args, named, 0, "self", "grad_in").numel)
 
 
 @formula("aten.cov", "aten.corrcoef")

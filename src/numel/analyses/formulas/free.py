@@ -60,7 +60,7 @@ COPIES = """
     cartesian_prod combinations repeat repeat_interleave tile roll rot90 flip fliplr flipud pad _pad_enum
     _pad_circular constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
     replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col
-    tril tril_ triu triu_ diag diag_embed diagflat to_dense _to_dense to_mkldnn to_padded_tensor
+    complex tril tril_ triu triu_ diag diag_embed diagflat to_dense _to_dense to_mkldnn to_padded_tensor
     _reshape_from_tensor _mkldnn_reshape _mkldnn_transpose _mkldnn_transpose_ mkldnn_reorder_conv2d_weight
     mkldnn_reorder_conv3d_weight _cudnn_rnn_flatten_weight fft_fftshift fft_ifftshift upsample_nearest1d
     upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d
@@ -72,19 +72,23 @@ COPIES = """
 """
 
 INDEXING = """
-    index _unsafe_index _unsafe_masked_index index_select index_copy index_copy_ index_fill index_fill_ index_put
-    index_put_ _index_put_impl _index_put_impl_ _unsafe_index_put gather take take_along_dim put put_ scatter
-    scatter_ select_scatter slice_scatter diagonal_scatter as_strided_scatter masked_fill masked_fill_
-    masked_scatter masked_scatter_ masked_select nonzero nonzero_numpy nonzero_static argwhere fill_diagonal
+    index _unsafe_index _unsafe_masked_index index_select index_copy index_copy_ index_fill index_fill_ gather take
+    take_along_dim scatter scatter_ select_scatter slice_scatter diagonal_scatter as_strided_scatter masked_fill
+    masked_fill_ masked_scatter masked_scatter_ masked_select nonzero nonzero_numpy nonzero_static argwhere
     fill_diagonal_
 """
 
+# Memory that is not written to.
+ALLOCATIONS = """
+    empty empty_like empty_strided empty_permuted new_empty new_empty_strided _efficientzerotensor
+"""
+
 FACTORIES = """
-    arange empty empty_like empty_strided empty_permuted new_empty new_empty_strided new_full new_ones new_zeros
-    _new_zeros_with_same_feature_meta _efficientzerotensor zeros zeros_like zero zero_ _foreach_zero _foreach_zero_
+    arange new_full new_ones new_zeros _new_zeros_with_same_feature_meta zeros zeros_like zero zero_ _foreach_zero
+    _foreach_zero_
     ones ones_like full full_like fill fill_ eye linspace logspace range scalar_tensor tensor as_tensor tril_indices
     triu_indices from_file bartlett_window blackman_window hamming_window hann_window kaiser_window fft_fftfreq
-    fft_rfftfreq _dim_arange _no_grad_zero_ _no_grad_fill_ vander linalg_vander
+    fft_rfftfreq _dim_arange _no_grad_zero_ _no_grad_fill_
 """
 
 RANDOM = """
@@ -102,8 +106,8 @@ _PRIMS = """
     view_of view_of_dtype _make_token _sink_tokens
 """
 
-# Operators whose outputs are the input's own bytes, or no tensor: nothing is read or written.
-UNMOVED = frozenset(f"aten.{name}" for name in (VIEWS + METADATA).split())
+# Operators whose outputs are the input's own bytes, fresh ones or no tensor: nothing is read or written.
+UNMOVED = frozenset(f"aten.{name}" for name in (VIEWS + METADATA + ALLOCATIONS).split())
 
 
 @formula(

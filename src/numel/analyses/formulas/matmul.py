@@ -6,12 +6,12 @@ accumulates nothing, so it is elementwise too, as the multiplication that torch 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from math import prod
 from typing import Any
 
-from numel.analyses.formulas.arguments import argument, first, numel_of, tensor
+from numel.analyses.formulas.arguments import argument, broadcast, first, numel_of, tensor
 from numel.analyses.formulas.registry import Cost, formula
 from numel.facts.trace import TensorSpec
 
@@ -76,21 +76,28 @@ def addmv(self: TensorSpec, mat: TensorSpec, vec: TensorSpec, *_: Any, outputs: 
     return Cost(macs=mat.numel, elementwise=mat.shape[0])
 
 
-@formula("aten.dot", "aten.vdot", "aten.inner", "aten.linalg_vecdot")
-def dot(*args: Any, outputs: Any, **named: Any) -> int:
-    """Each output element is a dot product over one dimension, the last unless `dim` says so: outputs · k."""
-    left = tensor(args, named, 0, "self", "x")
-    right = tensor(args, named, 1, "tensor", "other", "y")
+@formula("aten.dot", "aten.vdot", "aten.inner")
+def dot(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """Each output element is a dot product over the last dimension: outputs · k. With a scalar it is a scaling."""
+    left, right = tensor(args, named, 0, "self"), tensor(args, named, 1, "tensor", "other")
     if not left.shape or not right.shape:
-        return max(left.numel, right.numel)
-    dim: int = named.get("dim", -1)
-    return first(outputs).numel * max(left.shape[dim], right.shape[dim])
+        return Cost(elementwise=left.numel * right.numel)
+    return Cost(macs=first(outputs).numel * left.shape[-1])
+
+
+@formula("aten.linalg_vecdot")
+def vecdot(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """Of two vectors a dot product; with more dimensions a multiplication and a sum, as torch runs it."""
+    left, right = tensor(args, named, 0, "x"), tensor(args, named, 1, "y")
+    if len(left.shape) == len(right.shape) == 1:
+        return Cost(macs=left.numel)
+    return Cost(elementwise=2 * prod(broadcast(left.shape, right.shape)))
 
 
 @formula("aten.addr", "aten.addr_")
-def addr(self: TensorSpec, vec1: TensorSpec, vec2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> int:
-    """self + vec1 ⊗ vec2: one multiply-accumulate for each element of the matrix."""
-    return vec1.numel * vec2.numel
+def addr(self: TensorSpec, vec1: TensorSpec, vec2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """self + vec1 ⊗ vec2: an outer product and an addition."""
+    return Cost(elementwise=2 * vec1.numel * vec2.numel)
 
 
 @formula("aten.outer", "aten.ger", "aten.kron")
@@ -106,7 +113,7 @@ def matmul(*args: Any, outputs: Any, **named: Any) -> int:
     return first(outputs).numel * left.shape[-1]
 
 
-@formula("aten.linear", "aten.mkldnn_linear", "mkldnn._linear_pointwise", "aten._mixed_dtypes_linear")
+@formula("aten.linear", "aten.mkldnn_linear", "mkldnn._linear_pointwise")
 def linear(*args: Any, outputs: Any, **named: Any) -> Cost:
     """(..., in) by (out, in): outputs · in MACs; the bias is one addition per output element.
 
@@ -115,9 +122,22 @@ def linear(*args: Any, outputs: Any, **named: Any) -> Cost:
     x = tensor(args, named, 0, "input", "self", "X")
     out = first(outputs).numel
     bias = argument(args, named, 2, "bias", "B")
-    attr = argument(args, named, 3, "attr") if len(args) > 3 or "attr" in named else None
+    attr = argument(args, named, 3, "attr")
     fused = isinstance(attr, str) and attr != "none"
     return Cost(macs=out * x.shape[-1], elementwise=out * (isinstance(bias, TensorSpec) + fused))
+
+
+@formula("aten._mixed_dtypes_linear")
+def mixed_dtypes_linear(
+    input: TensorSpec, weight: TensorSpec, scale: Any, *_: Any, outputs: Any, bias: Any = None, activation: Any = None,
+    **named: Any,
+) -> Cost:  # fmt: skip
+    """`linear` by a packed weight; a scaling, a bias and an activation are one operation each per output element."""
+    out = first(outputs).numel
+    return Cost(
+        macs=out * input.shape[-1],
+        elementwise=out * (1 + isinstance(bias, TensorSpec) + (activation not in (None, "none"))),
+    )
 
 
 @formula("mkldnn._linear_pointwise.binary")
@@ -151,6 +171,36 @@ def packed_weight_mm(*args: Any, outputs: Any, **named: Any) -> int:
     return first(outputs).numel * x.shape[-1]
 
 
+@formula("quantized.linear", "quantized.linear_dynamic", "quantized.linear_dynamic_fp16")
+def quantized_linear(X: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """`linear` by a packed weight, which keeps its bias to itself: counted as if it had one."""
+    out = first(outputs).numel
+    return Cost(macs=out * X.shape[-1], elementwise=out)
+
+
+@formula("quantized.linear_relu", "quantized.linear_relu_dynamic", "quantized.linear_relu_dynamic_fp16")
+def quantized_linear_relu(X: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """The same, and a ReLU per output element."""
+    return quantized_linear(X, outputs=outputs) + Cost(elementwise=first(outputs).numel)
+
+
+@formula("torch_nn._linear_cross_entropy_batch_chunked", "torch_nn._linear_cross_entropy_batch_chunked_no_reduction")
+def linear_cross_entropy(
+    input: TensorSpec, linear_weight: TensorSpec, target: Any, linear_bias: Any, *args: Any, outputs: Any, **named: Any
+) -> Cost:
+    """A linear layer and its loss in chunks: n · k · classes, once more for each gradient that the forward makes.
+
+    Elementwise per logit: five for the log-softmax, one for a bias, two more where there are gradients.
+    """
+    logits = input.numel // input.shape[-1] * linear_weight.shape[0]
+    reduced = isinstance(argument(args, named, 1, "reduction"), str)
+    gradients = sum(argument(args, named, at, "", default=False) for at in (8, 9)) if reduced else 0
+    return Cost(
+        macs=logits * input.shape[-1] * (1 + gradients),
+        elementwise=logits * (5 + isinstance(linear_bias, TensorSpec) + 2 * bool(gradients)),
+    )
+
+
 @formula(
     "aten._grouped_mm", "aten._scaled_grouped_mm", "aten._scaled_grouped_mm_v2",
     "transformers.grouped_mm_fallback",
@@ -175,9 +225,11 @@ def foreach_mm(self: Sequence[TensorSpec], mat2: Sequence[TensorSpec], *_: Any, 
 
 
 @formula("aten.tensordot")
-def tensordot(self: TensorSpec, other: TensorSpec, dims_self: Any, *_: Any, outputs: Any, **named: Any) -> int:
-    """Outputs times the product of the dimensions summed over."""
-    summed: int = prod(self.shape[dim] for dim in dims_self)
+def tensordot(
+    self: TensorSpec, other: TensorSpec, dims_self: Any, dims_other: Any, *_: Any, outputs: Any, **named: Any
+) -> int:
+    """Outputs times the product of the dimensions summed over; one that meets a 1 is summed before the product."""
+    summed: int = prod(min(self.shape[i], other.shape[j]) for i, j in zip(dims_self, dims_other, strict=True))
     return first(outputs).numel * summed
 
 
@@ -220,19 +272,28 @@ def bilinear(
 def trilinear(
     i1: TensorSpec, i2: TensorSpec, i3: TensorSpec, expand1: Any, expand2: Any, expand3: Any, sumdim: Any, *_: Any,
     outputs: Any, **named: Any,
-) -> int:  # fmt: skip
-    """i1 meets i2 and sums what i3 lacks; the result meets i3 and sums the rest. `expand` lists inserted dimensions."""
+) -> Cost:  # fmt: skip
+    """i1 meets i2 and sums what i3 lacks; the result meets i3 and sums the rest. `expand` lists inserted dimensions.
+
+    A step that sums nothing is a multiplication.
+    """
     a, b, c = _expanded(i1, expand1), _expanded(i2, expand2), _expanded(i3, expand3)
-    pair = [max(x, y) for x, y in zip(a, b, strict=True)]
-    between = [1 if dim in sumdim and dim in expand3 else size for dim, size in enumerate(pair)]
-    return prod(pair) + prod(max(x, y) for x, y in zip(between, c, strict=True))
+    early = {dim for dim in sumdim if dim in expand3}
+    pair = broadcast(a, b)
+    joint = broadcast(tuple(1 if dim in early else size for dim, size in enumerate(pair)), c)
+    return _step(prod(pair), early) + _step(prod(joint), set(sumdim) - early)
 
 
-def _expanded(spec: TensorSpec, inserted: Sequence[int]) -> list[int]:
+def _step(work: int, summed: Collection[Any]) -> Cost:
+    """A pairwise contraction: multiply-accumulates if it sums anything, else multiplications."""
+    return Cost(macs=work) if summed else Cost(elementwise=work)
+
+
+def _expanded(spec: TensorSpec, inserted: Sequence[int]) -> tuple[int, ...]:
     shape = list(spec.shape)
     for dim in sorted(inserted):
         shape.insert(dim, 1)
-    return shape
+    return tuple(shape)
 
 
 @formula("aten.einsum")
@@ -242,7 +303,8 @@ def einsum(
     """Pairwise contraction along `path`, else from left to right.
 
     A label of one operand alone that nobody needs later is summed first; a step that sums a shared label costs the
-    product of all label sizes in MACs; a step that sums none is a multiplication and elementwise.
+    product of all label sizes in MACs; a step that sums none, or only over a single index, is a multiplication and
+    elementwise.
 
     >>> from numel.facts.dtype import dtype
     >>> a, b = TensorSpec((2, 3, 4), dtype("f32")), TensorSpec((2, 4, 5), dtype("f32"))
@@ -264,9 +326,8 @@ def einsum(
                 for label in alone:
                     del one[label]
         joint = {label: max(left.get(label, 1), right.get(label, 1)) for label in left | right}
-        contracted = any(label not in needed for label in joint)
-        work = prod(joint.values())
-        total += Cost(macs=work if contracted else 0, elementwise=summed_first + (0 if contracted else work))
+        contracted = [label for label, size in joint.items() if label not in needed and size != 1]
+        total += Cost(elementwise=summed_first) + _step(prod(joint.values()), contracted)
         result = {label: size for label, size in joint.items() if label in needed}
         operands.insert(0, result) if not path else operands.append(result)
     if any(label not in kept for label in operands[0]):

@@ -175,8 +175,10 @@ def miopen_rnn(*args: Any, outputs: Any, **named: Any) -> Cost:
 
 
 @formula("aten.mkldnn_rnn_layer")
-def mkldnn_rnn_layer(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, w_ih, w_hh, b_ih, b_hh, h, c, reverse, batch_sizes, mode, ...): one layer, one direction per call."""
-    mode = argument(args, named, 9, "mode")
-    weights = tuple(argument(args, named, 1 + n, f"weight{n}") for n in range(4))
-    return _run(_MODES[mode], tensor(args, named, 0, "input"), weights)
+def mkldnn_rnn_layer(
+    input: TensorSpec, w_ih: TensorSpec, w_hh: TensorSpec, b_ih: Any, b_hh: Any, hx: Any, cx: Any, reverse: Any,
+    batch_sizes: Any, mode: int, hidden_size: Any, num_layers: Any, has_biases: bool, *_: Any,
+    outputs: Any, **named: Any,
+) -> Cost:  # fmt: skip
+    """One layer in one direction per call. Without biases the two matrices stand where those would."""
+    return _run(_MODES[mode], input, (w_ih, w_hh, b_ih, b_hh) if has_biases else (w_ih, w_hh))

@@ -1,7 +1,8 @@
 """Bytes that an operator reads and writes at least: each distinct input and each output once.
 
 It is the traffic of a kernel with a perfect cache, the number that a roofline divides by. A view moves nothing, a
-look-up reads the rows it gathers and not the table, and a factory only writes.
+look-up reads the rows it gathers and not the table, a factory only writes, and a write into part of a tensor leaves
+the rest alone. A record has no strides, so `reshape`, `flatten` and `contiguous` count as the views they mostly are.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ _GATHERS = frozenset(
     f"aten.{name}" for name in ("embedding", "embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
 )
 _PICKS = frozenset(f"aten.{name}" for name in ("index", "_unsafe_index", "index_select", "gather", "take"))
+# Written in place where the other arguments say. Those that add read there, too.
+_PUTS = frozenset(f"aten.{name}_" for name in ("index_put", "_index_put_impl", "index_copy", "scatter", "put"))
+_ADDS = frozenset(f"aten.{name}_" for name in ("index_add", "index_reduce", "scatter_add", "scatter_reduce"))
 # Draws that read their argument: it holds the probabilities, rates or means.
 _READING = frozenset(
-    f"aten.{name}" for name in ("bernoulli", "binomial", "poisson", "multinomial", "normal", "_standard_gamma")
+    f"aten.{name}"
+    for name in ("bernoulli", "binomial", "poisson", "multinomial", "normal", "_standard_gamma", "_sample_dirichlet")
 )
 # The first argument is written and not read.
-_WRITES = frozenset(f"aten.{name}" for name in (FACTORIES + RANDOM).split()) - _READING | {"aten.copy_", "aten.copy"}
+_WRITES = frozenset(f"aten.{name}" for name in (FACTORIES + RANDOM + "copy copy_ _foreach_copy_").split()) - _READING
 # Conversions that hand back their argument when there is nothing to convert.
 _CONVERSIONS = frozenset({"aten.to", "aten.type_as"})
 
@@ -72,9 +77,17 @@ def traffic(record: OpRecord) -> Traffic:
     if name in _PICKS and arguments:
         picked = arguments[0].dtype.nbytes(numel_of(record.outputs))
         return Traffic(read=picked + sum(spec.nbytes for spec in arguments[1:]), written=written)
+    if name in _PUTS | _ADDS and len(arguments) >= 2:
+        places = min(arguments[0].numel, max(spec.numel for spec in arguments[1:]))
+        touched = arguments[0].dtype.nbytes(places)
+        adds = name in _ADDS or "reduce" in record.op or (len(record.args) > 3 and record.args[3] is True)
+        return Traffic(read=sum(spec.nbytes for spec in arguments[1:]) + touched * adds, written=touched)
     if name in _CONVERSIONS and arguments:
         if {spec.dtype for spec in tensors_in(record.outputs)} <= {arguments[0].dtype}:
             return Traffic()
         return Traffic(read=arguments[0].nbytes, written=written)
-    skipped = 1 if name in _WRITES else 0
-    return Traffic(read=sum(spec.nbytes for spec in arguments[skipped:]), written=written)
+    target = sum(spec.nbytes for spec in tensors_in(record.args[:1]))
+    if not written and name.endswith("_"):  # lists written in place are not given back
+        written = target
+    read = sum(spec.nbytes for spec in arguments)
+    return Traffic(read=read - target if name in _WRITES else read, written=written)

@@ -1,0 +1,82 @@
+"""Thousands of legal calls from the catalogue that torch tests itself with, run and priced: see catalogue.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """What the run in a process of its own has to say."""
+    tests = Path(__file__).parent.parent
+    path = os.pathsep.join([str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ran = subprocess.run(
+        [sys.executable, "-m", "formulas.catalogue"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return dict(json.loads(ran.stdout))
+
+
+def test_the_catalogue_was_really_run(found):
+    assert found["samples"] > 2000
+
+
+def test_no_formula_raises_on_a_legal_call(found):
+    assert found["raised"] == []
+
+
+def test_a_composite_recorded_whole_has_the_macs_of_what_it_is_made_of(found):
+    assert found["lowerings"] == []
+
+
+def test_torchs_own_counter_agrees_on_every_operator_that_it_knows(found):
+    assert found["counters"] == []
+
+
+def test_what_is_free_gives_back_only_values_that_it_was_given(found):
+    """A view, copy or look-up that returned a new number would be arithmetic that is counted as none."""
+    assert found["made_up"] == []
+
+
+# Forward operators of the catalogue without a formula.
+_DECOMPOSITIONS = "a decomposition or solver of a matrix: its steps are not told by shapes"
+_SPARSE = "sparse: how many elements are stored is data"
+_UNKNOWN = {
+    **dict.fromkeys(
+        (
+            "_linalg_det", "_linalg_eigh", "_linalg_slogdet", "_linalg_solve_ex", "_linalg_svd", "cholesky",
+            "cholesky_inverse", "cholesky_solve", "geqrf", "linalg_cholesky_ex", "linalg_eig",
+            "linalg_householder_product", "linalg_inv_ex", "linalg_ldl_factor_ex", "linalg_ldl_solve", "linalg_lstsq",
+            "linalg_lu", "linalg_lu_factor_ex", "linalg_lu_solve", "linalg_matrix_exp", "linalg_pinv", "linalg_qr",
+            "linalg_solve_triangular", "lu_unpack", "ormqr", "triangular_solve",
+        ),
+        _DECOMPOSITIONS,
+    ),
+    **dict.fromkeys(("_sparse_mm_reduce_impl", "_to_sparse", "sparse_sampled_addmm"), _SPARSE),
+    **dict.fromkeys(
+        ("_histogramdd_bin_edges", "_histogramdd_from_bin_cts", "_histogramdd_from_bin_tensors", "histogram"),
+        "a histogram with edges of its own: no part of a forward that anyone has shown",
+    ),
+    **dict.fromkeys(
+        ("_softmax_backward_data", "max_pool2d_with_indices_backward", "native_dropout_backward"),
+        "backward: its scalar operations have no definition",
+    ),
+}  # fmt: skip
+
+
+def test_every_operator_without_a_formula_has_a_reason(found):
+    assert {each.split(".")[1] for each in found["unknown"]} == set(_UNKNOWN)
