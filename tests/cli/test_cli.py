@@ -1,0 +1,218 @@
+"""The command line: the verbs' twins, one line for every error, and nothing heavy for what needs nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numel.cli.main import main
+
+NETS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.first = torch.nn.Linear(3, width)
+        self.last = torch.nn.Linear(width, 2)
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+class Broken(Net):
+    def forward(self, x):
+        return self.last(self.first(x)[:, :1])
+
+class Slow(Net):
+    def __init__(self):
+        super().__init__()
+        import time
+        open("started", "w").close()
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a file of tensors and one of modules, on a screen of 100 columns."""
+    entries = {"fc.weight": ("F32", [2, 3], [0, 24]), "fc.bias": ("F32", [2], [24, 32]), "odd": ("I8", [4], [32, 36])}
+    header = json.dumps({n: {"dtype": d, "shape": s, "data_offsets": o} for n, (d, s, o) in entries.items()}).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(36))
+    (tmp_path / "nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    code = main(args)
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+SUMMARY = ("summary", "nets.py:Net", "-i", "f32[5,3]")
+
+
+def test_count_of_a_file(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, err = run(capsys, "count", "x.safetensors")
+    assert (code, err) == (0, "")
+    assert re.search(r"Total params +8\n", out)
+    assert re.search(r"Elements of unknown role +4\n", out)
+
+
+def test_count_and_summary_print_one_json_document(here: Path, capsys: pytest.CaptureFixture[str]):
+    counted = json.loads(run(capsys, "count", "x.safetensors", "-f", "json")[1])
+    assert (counted["params"], counted["totals"]["unclassified"], counted["nbytes"]) == (8, 4, 36)
+    summed = json.loads(run(capsys, *SUMMARY, "-f", "json")[1])
+    assert summed["totals"]["params"] == 3 * 4 + 4 + 4 * 2 + 2
+    assert summed["macs"] == 5 * (3 * 4 + 4 * 2)
+
+
+def test_read_lists_tensors(here: Path, capsys: pytest.CaptureFixture[str]):
+    _, out, _ = run(capsys, "read", "x.safetensors", "-f", "csv", "-c", "path shape dtype numel", "-s", "-numel")
+    assert out.split() == ["path,shape,dtype,numel", 'fc.weight,"[2,', '3]",float32,6', "odd,[4],int8,4",
+                           "fc.bias,[2],float32,2"]  # fmt: skip
+    _, out, _ = run(capsys, "read", "x.safetensors", "--min-params", "0.004K", "--top", "1")
+    assert "1 of 3 rows; the others hold 6 elements" in out
+
+
+def test_options_build_and_inputs_run(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = run(capsys, *SUMMARY, "-k", "width=8", "--depth", "1", "-c", "path params macs")
+    assert code == 0
+    assert re.search(r"first +32 +120\n", out)
+    assert "Traced on" in out
+
+
+def test_trace_shows_operators(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = run(capsys, "trace", "nets.py:Net", "-i", "f32[5,3]", "-c", "operator calls macs")
+    assert code == 0
+    assert re.search(r"aten.linear +2 +100\n", out)
+    assert run(capsys, "trace", "nets.py:Net")[0] == 2
+
+
+def test_a_failed_forward_prints_what_ran_and_exits_with_1(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, err = run(capsys, "summary", "nets.py:Broken", "-i", "f32[5,3]")
+    assert (code, err) == (1, "")
+    assert "≥ 60" in out
+    assert "the forward stopped in last (Linear), called with f32[5,1]" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv", "md", "txt"])
+def test_output_goes_to_the_file_alone(suffix: str, here: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(capsys, *SUMMARY, "-o", f"out.{suffix}") == (0, "", "")
+    if suffix == "json":
+        code, shown, _ = run(capsys, "load", "out.json", "--by", "type")
+        assert code == 0
+        assert re.search(r"Linear +2 +26", shown)
+    assert (here / f"out.{suffix}").stat().st_size > 100
+
+
+def test_a_dash_is_stdout(here: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(capsys, *SUMMARY, "-o", "-", "-f", "md")[1].startswith("# Net")
+
+
+def test_formula_says_why(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = run(capsys, "formula", "aten.mm")
+    assert code == 0
+    assert "n · k · m" in out
+
+
+@pytest.mark.parametrize("name", ["", "count", "summary", "read", "trace", "load", "formula"])
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = run(capsys, *filter(None, [name]), "--help")
+    assert code == 0
+    assert out.startswith("Usage: numel")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        ("sumary x", 2, "did you mean 'summary'?"),
+        ("count", 2, "Missing argument 'TARGET'"),
+        ("count nope.safetensors", 1, "no such file"),
+        ("count x.safetensors --colour", 2, "No such option"),
+        ("count x.safetensors -k a=1", 1, "takes no options"),
+        ("count nets.py:Nett", 1, "did you mean Net?"),
+        ("count nets.py:Net -k width", 2, "expected KEY=VALUE"),
+        ("count nets.py:Net -k widht=3", 1, "widht"),
+        ("count torchvision", 1, "no such file"),
+        ("read x.safetensors -c nme", 2, "no column is called 'nme'"),
+        ("read x.safetensors --min-params many", 2, "expected a number of elements"),
+        ("read x.safetensors --top 0", 2, "0 is not in the range"),
+        ("summary nets.py:Net -i f32[5,3", 2, "a shape that is not closed"),
+        ("summary nets.py:Net -i q32[5,3]", 2, "no element type"),
+        ("summary nets.py:Net -i f32[5,3] -o r.xlsx", 2, "known: terminal"),
+        ("summary nets.py:Net -i f32[5,3] -o no/r.md", 1, "no/r.md"),
+        ("summary nets.py:Net -i f32[5,3] -f json --depth 1", 2, "json holds the whole result"),
+        ("summary x.safetensors -i f32[1]", 2, "no forward to give inputs to"),
+        ("load nets.py", 1, "expected a result that numel saved"),
+        ("formula no.such", 2, "has a formula"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr(
+    args: str, code: int, said: str, here: Path, capsys: pytest.CaptureFixture[str]
+):
+    before = sorted(here.iterdir())
+    got, out, err = run(capsys, *args.split())
+    assert got == code
+    assert out == ""
+    assert said in err
+    assert err.startswith("numel: ")
+    assert err.count("\n") == 1
+    assert [each for each in sorted(here.iterdir()) if each.name != "__pycache__"] == before
+
+
+# ── processes of their own ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def process(code: str, *args: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False, **how)
+
+
+@pytest.mark.parametrize("args", ["--help", "count x.safetensors", "read x.safetensors", "formula mm"])
+def test_what_needs_no_torch_does_not_import_it(args: str, here: Path):
+    code = (
+        "import sys\nfrom numel.cli.main import main\ncode = main()\n"
+        "print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules], file=sys.stderr)\nsys.exit(code)"
+    )
+    ran = process(code, *args.split())
+    assert (ran.returncode, ran.stderr) == (0, "[]\n")
+
+
+def test_a_reader_that_has_enough_is_no_error(here: Path):
+    command = f"{sys.executable} -m numel formula | head -1"
+    ran = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(here: Path):
+    running = subprocess.Popen([sys.executable, "-m", "numel", "summary", "nets.py:Slow", "-o", "r.md"],
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    for _ in range(600):
+        if (here / "started").exists():
+            break
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err.strip() == "numel: interrupted"  # below the ^C that a terminal shows
+    assert not (here / "r.md").exists()
+
+
+def test_colour_is_for_terminals(here: Path):
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    plain = process("from numel.cli.main import script; script()", "count", "x.safetensors", env=env)
+    forced = process("from numel.cli.main import script; script()", "count", "x.safetensors",
+                     env={**env, "FORCE_COLOR": "1"})  # fmt: skip
+    assert "\x1b[" not in plain.stdout
+    assert "\x1b[" in forced.stdout
