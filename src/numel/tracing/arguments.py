@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import torch
 
 from numel.errors import InputsError
+from numel.facts.dtype import dtype
 from numel.facts.inputs import Inputs, InputSpec, parse
 
-_SPEC = re.compile(r"[a-z0-9_]*\[[^\]]*\](\s*<\s*\d+)?")
+_SPEC = re.compile(r"([A-Za-z0-9_]*)\[[^\[\]]*\](\s*<\s*\d+)?")
 
 
 def normalised(inputs: Any) -> Inputs:
@@ -23,13 +26,13 @@ def normalised(inputs: Any) -> Inputs:
     True
     """
     if isinstance(inputs, Inputs):
-        return Inputs(tuple(_leaf(each) for each in inputs.args), {k: _leaf(v) for k, v in inputs.kwargs.items()})
+        return Inputs(_read(inputs.args), _read(dict(inputs.kwargs)))
     if isinstance(inputs, str):
         return parse(inputs)
     if isinstance(inputs, torch.Tensor | InputSpec):
         return Inputs((inputs,), {})
     if is_shape(inputs):
-        return Inputs((InputSpec(tuple(inputs), None, None),), {})
+        return Inputs((_of_shape(inputs),), {})
     if isinstance(inputs, Mapping):
         return Inputs((), {str(name): _top(value) for name, value in inputs.items()})
     if isinstance(inputs, tuple | list) and not hasattr(inputs, "_fields"):
@@ -47,29 +50,52 @@ def is_shape(value: Any) -> bool:
 
 
 def _top(value: Any) -> Any:
-    return InputSpec(tuple(value), None, None) if is_shape(value) else _leaf(value)
+    return _of_shape(value) if is_shape(value) else _read(value)
 
 
-def _leaf(value: Any) -> Any:
-    if isinstance(value, str) and _SPEC.fullmatch(value):
-        parsed = parse(value)
-        return parsed.args[0]
-    return value
+def _of_shape(value: Any) -> InputSpec:
+    if min(value) < 0:
+        raise InputsError(f"inputs {tuple(value)}: a size can not be negative")
+    return InputSpec(tuple(value), None, None)
+
+
+def _read(value: Any) -> Any:
+    """`value` with every string that is one tensor in the notation replaced by its spec, at any depth."""
+    return mapped(value, lambda leaf: parse(leaf).args[0] if _is_notation(leaf) else leaf)
+
+
+def _is_notation(value: Any) -> bool:
+    found = _SPEC.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return False
+    try:
+        return not found[1] or bool(dtype(found[1]))
+    except KeyError:  # some other text with brackets
+        return False
 
 
 def mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """`value` with every tensor and spec replaced; containers are rebuilt, anything else is passed through."""
-    if isinstance(value, torch.Tensor | InputSpec):
+    """`value` with every tensor, spec and string replaced; containers are copied, anything else is passed through."""
+    if isinstance(value, torch.Tensor | InputSpec | str):
         return leaf(value)
     if isinstance(value, tuple):
         items = [mapped(each, leaf) for each in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    if type(value) is list:
-        return [mapped(each, leaf) for each in value]
-    if type(value) is dict:
-        return {name: mapped(each, leaf) for name, each in value.items()}
-    if isinstance(value, Mapping) and hasattr(value, "to_tuple"):  # a transformers ModelOutput
-        return type(value)(**{name: mapped(each, leaf) for name, each in value.items()})
+    copied: Any
+    if isinstance(value, list):
+        copied = copy.copy(value)
+        copied[:] = [mapped(each, leaf) for each in value]
+        return copied
+    if isinstance(value, MutableMapping):  # also a ModelOutput or a BatchEncoding of transformers
+        copied = copy.copy(value)
+        for name, each in value.items():
+            copied[name] = mapped(each, leaf)
+        return copied
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        copied = copy.copy(value)
+        for field in dataclasses.fields(value):
+            object.__setattr__(copied, field.name, mapped(getattr(value, field.name), leaf))
+        return copied
     return value
 
 

@@ -7,22 +7,32 @@ seen. Modules with hooks are entered at `_call_impl` as well: what a hook comput
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import torch
 
 from numel.facts.trace import CallRecord, Failure, Value
+from numel.tracing import torch_private
 from numel.tracing.specs import spec_of
 
 
 class Calls:
-    """The calls so far and the one that is running, as an index into `records` (-1: none)."""
+    """The calls so far and the one that is running, as an index into `records` (-1: none).
 
-    __slots__ = ("_inputs", "_modules", "_outputs", "_parents", "_paths", "current", "failed")
+    `scripted` are the outermost modules that torch.jit runs: their parts make no calls. `strayed` is the first module
+    that ran in another thread, where no dispatch mode is active.
+    """
+
+    __slots__ = ("_inputs", "_modules", "_outputs", "_parents", "_paths", "_thread", "current", "failed", "scripted",
+                 "strayed")  # fmt: skip
 
     def __init__(self) -> None:
         self.current = -1
         self.failed: tuple[BaseException, Failure] | None = None
+        self.scripted: list[str] = []
+        self.strayed: Failure | None = None
+        self._thread = get_ident()
         self._paths: list[str] = []
         self._parents: list[int] = []
         self._inputs: list[Value] = []
@@ -33,6 +43,8 @@ class Calls:
         """Wrap every module below `model`, each at its first place. The caller restores each `__dict__`."""
         for path, module in model.named_modules():
             state = module.__dict__
+            if torch_private.is_scripted(module) and not any(_inside(path, each) for each in self.scripted):
+                self.scripted.append(path)
             if module._forward_pre_hooks or module._forward_hooks:
                 state["forward"] = self._hooked(path, module, module.forward)
                 state["_call_impl"] = self._wrapped(path, module, module._call_impl, _HOOKED)
@@ -40,9 +52,12 @@ class Calls:
                 state["forward"] = self._wrapped(path, module, module.forward, None)
 
     def _wrapped(self, path: str, module: Any, function: Callable[..., Any], mark: Any) -> Callable[..., Any]:
-        begin, end, fail = self._begin, self._end, self._fail
+        begin, end, fail, stray, thread = self._begin, self._end, self._fail, self._stray, self._thread
 
         def forward(*args: Any, **kwargs: Any) -> Any:
+            if get_ident() != thread:
+                stray(path, module, args)
+                return function(*args, **kwargs)
             at = begin(path, module, args, kwargs, mark)
             try:
                 outputs = function(*args, **kwargs)
@@ -88,17 +103,13 @@ class Calls:
         self.current = self._parents[at]
         self._outputs[at] = None
         if self.failed is None or self.failed[0] is not error:
-            module = self._modules[at]
-            self.failed = (
-                error,
-                Failure(
-                    self._paths[at],
-                    f"{type(module).__module__}.{type(module).__qualname__}",
-                    self._inputs[at],
-                    type(error).__name__,
-                    str(error),
-                ),
-            )
+            module, inputs = self._modules[at], self._inputs[at]
+            self.failed = (error, _failure(self._paths[at], module, inputs, type(error).__name__, str(error)))
+
+    def _stray(self, path: str, module: Any, args: Any) -> None:
+        if self.strayed is None:
+            text = "the module ran in another thread, whose operators are not seen"
+            self.strayed = _failure(path, module, spec_of(args), "OtherThread", text)
 
     def finish(self) -> tuple[CallRecord, ...]:
         """The calls as records, in the order they began. The modules themselves are let go."""
@@ -110,6 +121,14 @@ class Calls:
             records.append(CallRecord(path, index, parent, inputs, None if outputs is _HOOKED else outputs))
         self._modules.clear()
         return tuple(records)
+
+
+def _failure(path: str, module: Any, inputs: Value, error: str, message: str) -> Failure:
+    return Failure(path, f"{type(module).__module__}.{type(module).__qualname__}", inputs, error, message)
+
+
+def _inside(path: str, above: str) -> bool:
+    return not above or path.startswith(above + ".")
 
 
 _HOOKED = object()

@@ -30,7 +30,7 @@ def default_inputs(model: torch.nn.Module) -> Inputs | None:
     accepted = inspect.signature(type(model).forward).parameters
     config: Any = model.config
     own = type(model).dummy_inputs is not modeling.PreTrainedModel.dummy_inputs
-    dummy = dict(model.dummy_inputs)  # type: ignore[call-overload]
+    dummy = dict(model.dummy_inputs)
     ids = dummy.get("input_ids")
     modalities = getattr(model, "input_modalities", "text")
     modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities or ())
@@ -63,8 +63,9 @@ def _other_modalities(model: Any, config: Any, accepted: Any, modalities: tuple[
         vision = config.vision_config
         merge = getattr(vision, "spatial_merge_size", 2)
         side = 4 * merge
-        depth = getattr(vision, "in_channels", getattr(vision, "in_chans", 3)) * getattr(vision, "temporal_patch_size", 2)
-        found["pixel_values"] = floats(side * side, depth * vision.patch_size**2)
+        channels = getattr(vision, "in_channels", getattr(vision, "in_chans", 3))
+        frames = getattr(vision, "temporal_patch_size", 2)
+        found["pixel_values"] = floats(side * side, channels * frames * vision.patch_size**2)
         found["image_grid_thw"] = torch.tensor([[1, side, side]])
     elif "pixel_values" in accepted and {"image", "video"} & set(modalities):
         size = _vision(config, "image_size")
@@ -72,7 +73,7 @@ def _other_modalities(model: Any, config: Any, accepted: Any, modalities: tuple[
         frames = _vision(config, "num_frames")
         # a backbone without a fixed size gets the size that image classifiers are published with
         height, width = size if isinstance(size, tuple | list) else (size or 224, size or 224)
-        shape = (1, channels, height, width)
+        shape: tuple[int, ...] = (1, channels, height, width)
         if frames and ("video" in modalities or hasattr(config, "num_frames")):
             shape = (1, frames, channels, height, width)
         found["pixel_values"] = floats(*shape)

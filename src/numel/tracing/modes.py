@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -30,23 +31,31 @@ class Attempt:
 class Stage:
     """Weights, inputs and recorder of one attempt."""
 
-    def __init__(self, attempt: Attempt, calls: Calls, floating: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        calls: Calls,
+        floating: torch.dtype,
+        device: torch.device,
+        before_write: Callable[[torch.Tensor], None],
+    ) -> None:
         self.attempt = attempt
         self.floating = floating
         self.device = device
         self.recorder: Recorder
         self.fake: Any = None
         if attempt.mode == "meta":
-            self.recorder = MetaRecorder(calls, keep_all=attempt.keep_all)
+            self.recorder = MetaRecorder(calls, before_write, keep_all=attempt.keep_all)
+        elif attempt.mode == "fake":
+            self.recorder = Recorder(calls, before_write)
+            self.fake = torch_private.fake_mode()
         else:
-            self.recorder = Recorder(calls)
-            if attempt.mode == "fake":
-                self.fake = torch_private.fake_mode()
+            self.recorder = Recorder(calls, before_write)
 
     def context(self) -> AbstractContextManager[Any]:
         """Everything that must be active while the forward runs."""
         stack = ExitStack()
-        stack.enter_context(torch_private.eager_stance())
+        stack.enter_context(torch_private.eager())
         if self.attempt.mode != "real":
             stack.enter_context(torch_private.quiet())
         if self.attempt.autograd:
@@ -62,11 +71,14 @@ class Stage:
     def swap(self, model: torch.nn.Module) -> None:
         """Put stand-ins where the model's tensors are; the caller restores the dictionaries that hold them.
 
-        On meta and fake every parameter and buffer gets one; for real only buffers, which forwards write to. Lazy
-        tensors always do, since they turn into others when they are first used.
+        On meta and fake these have no data. For real a buffer is copied, since some kernels write to it unannounced,
+        and a parameter is another object over the same data, so that gradients and flags go elsewhere. Replicas of a
+        DataParallel are not made: one model runs the whole batch.
         """
         twins: dict[int, Any] = {}
         for module in model.modules():
+            if isinstance(module, torch.nn.DataParallel):
+                module.__dict__["device_ids"] = []
             for held in (module._parameters, module._buffers):
                 for name, tensor in held.items():
                     if tensor is None:
@@ -74,6 +86,8 @@ class Stage:
                     twin = twins.get(id(tensor))
                     if twin is None:
                         twin = twins[id(tensor)] = self._stand_in(tensor, held is module._buffers)
+                    if isinstance(twin, _Late):
+                        twin.places.append((held, name))
                     if twin is not tensor:
                         held[name] = twin
 
@@ -82,14 +96,21 @@ class Stage:
         mode = self.attempt.mode
         if lazy:
             device = torch.device("meta") if mode == "meta" else tensor.device
-            kwargs = {"device": device, "dtype": tensor.dtype}
+            kwargs: dict[str, Any] = {"device": device, "dtype": tensor.dtype}
+            if self.fake is not None:
+                late = _Late(requires_grad=tensor.requires_grad, **kwargs)
+                late.places = []
+                late.made = self._late(tensor, is_buffer)
+                return late
             if is_buffer:
                 return torch.nn.parameter.UninitializedBuffer(requires_grad=tensor.requires_grad, **kwargs)
             return torch.nn.parameter.UninitializedParameter(requires_grad=tensor.requires_grad, **kwargs)
         if mode == "real":
-            return tensor.detach().clone() if is_buffer else tensor
-        if mode == "meta" and tensor.device.type == "meta" and not torch_private.is_fake(tensor):
-            return tensor if not is_buffer else self._meta(tensor)
+            if is_buffer:
+                return tensor.detach().clone()
+            if type(tensor) is not torch.nn.Parameter or tensor.is_inference():
+                return tensor
+            return _with_attributes(torch.nn.Parameter(tensor.detach(), tensor.requires_grad), tensor)
         made = self._meta(tensor)
         if mode == "meta" and is_buffer and isinstance(self.recorder, MetaRecorder) and _readable(tensor):
             self.recorder.remember(made, tensor)
@@ -97,11 +118,19 @@ class Stage:
             made = torch_private.fake_tensor(self.fake, made, _device(tensor))
         if is_buffer and not isinstance(tensor, torch.nn.Parameter):
             return made
-        parameter = torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
-        attributes = getattr(tensor, "__dict__", None)
-        if attributes:
-            parameter.__dict__.update({k: v for k, v in attributes.items() if not isinstance(v, torch.Tensor)})
-        return parameter
+        return _with_attributes(torch.nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
+
+    def _late(self, tensor: torch.Tensor, is_buffer: bool) -> Callable[[Any, Any], torch.Tensor]:
+        """What a lazy tensor becomes, once its shape and element type are known."""
+        device, trains = _device(tensor), tensor.requires_grad
+
+        def made(shape: Any, dtype: torch.dtype) -> torch.Tensor:
+            with torch_private.alone():
+                meta = torch.empty(shape, dtype=dtype, device="meta")
+                fake: torch.Tensor = torch_private.fake_tensor(self.fake, meta, device)
+                return fake if is_buffer else torch.nn.Parameter(fake, requires_grad=trains)
+
+        return made
 
     def _meta(self, tensor: torch.Tensor) -> torch.Tensor:
         shape = tuple(tensor.shape)
@@ -110,7 +139,9 @@ class Stage:
         return torch.empty_strided(shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
     def leaf(self, numbers: dict[int, torch.dtype], value: Any, which: int) -> Any:
-        """The tensor to pass for one input: a spec, or a tensor that the user gave. Theirs is never passed itself."""
+        """What to pass for one input: a spec, or a tensor that the user gave. Theirs is never passed itself."""
+        if isinstance(value, str):
+            return value
         if isinstance(value, InputSpec):
             return self._from_spec(value, numbers.get(which), which)
         if self.attempt.mode == "real":
@@ -142,6 +173,26 @@ class Stage:
         if isinstance(self.recorder, MetaRecorder) and spec.dtype is None and decided is None:
             self.recorder.undecided(made, which)
         return made
+
+
+def _with_attributes(parameter: torch.nn.Parameter, origin: torch.Tensor) -> torch.nn.Parameter:
+    """What users set on a parameter (`p.sharded = True`), tensors left out."""
+    attributes = getattr(origin, "__dict__", None)
+    if attributes:
+        parameter.__dict__.update({k: v for k, v in attributes.items() if not isinstance(v, torch.Tensor)})
+    return parameter
+
+
+class _Late(torch.nn.parameter.UninitializedParameter):
+    """A lazy tensor in a fake mode: it makes way for a fake one where it is held, since its data can not become one."""
+
+    places: list[tuple[Any, str]]
+    made: Callable[[Any, Any], torch.Tensor]
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        made = self.made(shape, dtype or self.data.dtype)
+        for held, name in self.places:
+            held[name] = made
 
 
 def _device(tensor: torch.Tensor) -> torch.device:

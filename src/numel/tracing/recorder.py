@@ -7,11 +7,10 @@ only the real inputs or weights could give raises, and the tracer steps down.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from numel.facts.trace import OpRecord, Value
 from numel.tracing import torch_private
@@ -41,17 +40,17 @@ class NeedsDtype(Exception):
 class _Operator:
     """What has to be known of an operator before it runs, looked up once."""
 
-    __slots__ = ("asks", "by_shape", "cacheable", "composite", "is_item", "makes", "mutated", "name", "random", "view")
+    __slots__ = ("asks", "by_shape", "cacheable", "composite", "is_item", "mutated", "name", "random", "view")
 
     def __init__(self, func: Any) -> None:
         self.name = str(func)
-        self.asks = self.name.startswith("prim.")  # device, layout: questions, not work
-        self.mutated = torch_private.mutated_arguments(func) if torch_private.is_mutable(func) else ()
+        self.asks = self.name.startswith(("prim.", "profiler."))  # device, layout, marks in a profile: not work
+        self.mutated = torch_private.mutated_arguments(func)
         self.view = torch_private.is_view(func)
         self.random = torch_private.is_random(func)
         self.composite = self.name.rpartition(".")[0] not in WHOLE and torch_private.is_composite(func)
         self.is_item = self.name == "aten._local_scalar_dense.default"
-        self.by_shape = _BY_SHAPE.get(self.name)
+        self.by_shape = _BY_SHAPE.get(self.name, _by_data if torch_private.is_shaped_by_data(func) else None)
         self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META
 
 
@@ -65,15 +64,21 @@ _SLOW_ON_META = frozenset({
 })  # fmt: skip
 
 
-class Recorder(TorchDispatchMode):
-    """Runs every operator as it comes and writes it down: for fake and for real tensors."""
+class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
+    """Runs every operator as it comes and writes it down: for fake and for real tensors.
 
-    def __init__(self, calls: Calls) -> None:
-        super().__init__()
+    `before_write` is told of each tensor that an operator is about to write to.
+    """
+
+    def __init__(self, calls: Calls, before_write: Callable[[torch.Tensor], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = calls
         self.ops: list[OpRecord] = []
+        self._before_write = before_write
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if types and any(map(torch_private.wraps_tensors, types)):
+            return NotImplemented  # the class takes it apart, and its parts come by here
         kwargs = kwargs or {}
         known = _OPERATORS.get(func)
         if known is None:
@@ -93,7 +98,15 @@ class Recorder(TorchDispatchMode):
 
     def run(self, known: _Operator, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The operator itself."""
-        return func(*args, **kwargs)
+        for tensor in _written(known, args, kwargs):
+            self._before_write(tensor)
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError as error:
+            reason = torch_private.unknown_data(error)
+            if reason is None:
+                raise
+            raise StepDown(reason) from error
 
     def write(self, known: _Operator, args: Value, options: Any, outputs: Any) -> None:
         """One record; outputs are always a tuple."""
@@ -106,14 +119,14 @@ class Recorder(TorchDispatchMode):
         self.ops.append(OpRecord(known.name, self.calls.current, args, options, made))
 
 
-class MetaRecorder(Recorder):
+class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     """Runs operators on meta tensors and keeps small constants real.
 
     With `keep_all`, constants that ask for the model's device stay real as well.
     """
 
-    def __init__(self, calls: Calls, *, keep_all: bool = False) -> None:
-        super().__init__(calls)
+    def __init__(self, calls: Calls, before_write: Callable[[torch.Tensor], None], *, keep_all: bool = False) -> None:
+        super().__init__(calls, before_write)
         self.keep_all = keep_all
         self._undecided: dict[int, tuple[torch.Tensor, int]] = {}
         self._own: dict[int, torch.Tensor] = {}
@@ -133,19 +146,26 @@ class MetaRecorder(Recorder):
         """An input whose element type was not given: its first consumer decides."""
         self._undecided[id(tensor)] = (tensor, which)
 
+    @property
+    def left(self) -> set[int]:
+        """The inputs whose element type nothing decided."""
+        return {which for _, which in self._undecided.values()}
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if types and any(map(torch_private.wraps_tensors, types)):
+            return NotImplemented
         known = _OPERATORS.get(func)
         if known is None:
             known = _OPERATORS[func] = _Operator(func)
         if known.asks:
             return func(*args, **(kwargs or {}))
+        if self._undecided:
+            self._decide(known, args)
         if known.composite:
             with self:
                 outputs = func.decompose(*args, **(kwargs or {}))
             if outputs is not NotImplemented:
                 return outputs
-        if self._undecided:
-            self._decide(known, args)
         # one pass over the arguments: their specs, and whether every tensor and every device among them is meta
         only_meta = True
         metas = 0
@@ -179,6 +199,9 @@ class MetaRecorder(Recorder):
                     only_meta &= value.is_meta
                 elif isinstance(value, torch.device):
                     only_meta &= value.type == "meta"
+        if known.mutated:
+            for tensor in _written(known, args, kwargs or {}):
+                self._before_write(tensor)
         if not (only_meta and metas):
             outputs = self._mixed(known, func, args, kwargs or {})
         elif known.by_shape is not None:
@@ -192,9 +215,7 @@ class MetaRecorder(Recorder):
         else:
             outputs = func(*args)
         if type(outputs) is torch.Tensor:
-            self.ops.append(
-                OpRecord(known.name, self.calls.current, tuple(specs), options, (spec_of_tensor(outputs),))
-            )
+            self.ops.append(OpRecord(known.name, self.calls.current, tuple(specs), options, (spec_of_tensor(outputs),)))
         else:
             self.write(known, tuple(specs), options, outputs)
         if self._undecided:
@@ -220,9 +241,8 @@ class MetaRecorder(Recorder):
         packed = _PACKED.get(known.name) or known.by_shape
         if packed is not None:
             return packed(self, func, args, kwargs)
-        for position in known.mutated:
-            if position < len(args) and isinstance(args[position], torch.Tensor) and not args[position].is_meta:
-                raise StepDown(f"{known.name} writes unknown data to a tensor whose data is known")
+        if not all(tensor.is_meta for tensor in _written(known, args, kwargs)):
+            raise StepDown(f"{known.name} writes unknown data to a tensor whose data is known")
         return func(*self.to_meta(args), **self.to_meta(kwargs))
 
     def _made(self, known: _Operator, func: Any, args: Any, kwargs: Any) -> Any:
@@ -262,7 +282,7 @@ class MetaRecorder(Recorder):
         known = self._origins.get(id(tensor))
         if known is not None and known[0]._version == 0:
             return torch.ops.aten._local_scalar_dense.default(known[1])
-        raise StepDown("the forward reads a value that depends on data")
+        raise StepDown(torch_private.VALUE_BY_DATA)
 
     def _positions(self, index: Any) -> list[Any]:
         """A known mask as the positions where it holds, one tensor per dimension: what an index by it comes to."""
@@ -317,11 +337,14 @@ class MetaRecorder(Recorder):
             for tensor in _tensors(value):
                 found = self._undecided.get(id(tensor))
                 wanted = _WANTED.get((name, position)) if found is not None else None
+                if name == "aten.cross_entropy_loss" and tensor.shape == args[0].shape:
+                    wanted = None  # probabilities; class numbers have a dimension less
                 if found is not None and wanted is not None:
                     raise NeedsDtype(found[1], wanted)
 
     def _follow(self, known: _Operator, args: Any, outputs: Any) -> None:
-        """Views of an undecided input are undecided; comparisons leave it so; any other consumer takes it as it is."""
+        """What views and arithmetic make of an undecided input is undecided; comparisons leave it so; any other
+        consumer takes it as it is."""
         name = known.name.rpartition(".")[0]
         for tensor in _tensors(args):
             found = self._undecided.get(id(tensor))
@@ -334,11 +357,17 @@ class MetaRecorder(Recorder):
                 self._undecided = {i: each for i, each in self._undecided.items() if each[1] != found[1]}
 
 
+def _written(known: _Operator, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
+    """The tensors that an operator writes to."""
+    for position, name in known.mutated:
+        yield from _tensors(args[position] if position < len(args) else kwargs.get(name))
+
+
 def _twin(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tuple(tensor.shape), tensor.stride(), dtype=tensor.dtype, device=_META)
 
 
-def _tensors(value: Any) -> Any:
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
     pending = [value]
     while pending:
         each = pending.pop()
@@ -352,7 +381,7 @@ def _tensors(value: Any) -> Any:
 
 def _pack(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     """Padded → packed: lengths must be known, since they are the shape of what comes out."""
-    data, lengths, batch_first = args
+    data, lengths, _batch_first = args
     if id(lengths) not in recorder._own:
         raise StepDown("a packed sequence depends on lengths that are not known")
     each = lengths.tolist()
@@ -391,6 +420,7 @@ def _grouped(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     a, b = args[0], args[1]
     groups = _argument(func, args, kwargs, "offs")
     dtype = _argument(func, args, kwargs, "out_dtype") or a.dtype
+    shape: tuple[int, ...]
     if a.dim() == 2 and b.dim() == 2:
         shape = (groups.shape[0], a.shape[0], b.shape[1])
     elif a.dim() == 3 and b.dim() == 3:
@@ -400,6 +430,14 @@ def _grouped(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     if a.shape[-1] != b.shape[-2]:
         raise RuntimeError(f"a grouped product of {tuple(a.shape)} with {tuple(b.shape)}: inner sizes differ")
     return torch.empty(shape, dtype=dtype, device=_META)
+
+
+def _by_data(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """An operator that may have a shape which only values give."""
+    try:
+        return func(*recorder.to_meta(args), **recorder.to_meta(kwargs))
+    except NotImplementedError as error:
+        raise StepDown(torch_private.SHAPE_BY_DATA) from error
 
 
 def _argument(func: Any, args: Any, kwargs: Any, name: str) -> Any:
@@ -434,20 +472,31 @@ _WANTED = {
     ("aten.embedding_bag", 1): torch.int64,
     ("aten._embedding_bag", 1): torch.int64,
     ("aten.index_select", 2): torch.int64,
+    ("aten.index_add", 2): torch.int64,
     ("aten.index", 1): torch.int64,
     ("aten.gather", 2): torch.int64,
     ("aten.scatter", 2): torch.int64,
+    ("aten.scatter_add", 2): torch.int64,
     ("aten.take", 1): torch.int64,
+    ("aten.take_along_dim", 1): torch.int64,
     ("aten.one_hot", 0): torch.int64,
+    ("aten.cross_entropy_loss", 1): torch.int64,
+    ("aten.nll_loss_nd", 1): torch.int64,
     ("aten.masked_fill", 1): torch.bool,
     ("aten.masked_fill_", 1): torch.bool,
     ("aten.where", 0): torch.bool,
     ("aten.bitwise_not", 0): torch.bool,
     ("aten.bitwise_and", 0): torch.bool,
     ("aten.bitwise_and", 1): torch.bool,
+    ("aten.bitwise_or", 0): torch.bool,
+    ("aten.bitwise_or", 1): torch.bool,
 }
-_PASSES = frozenset({"aten.reshape", "aten.flatten", "aten.contiguous", "aten.clone", "aten.expand_as", "aten.view_as",
-                     "aten.cat", "aten.pad", "aten.constant_pad_nd", "aten.roll"})  # fmt: skip
-_ASKS_NOTHING = frozenset({"aten.eq", "aten.ne", "aten.lt", "aten.gt", "aten.le", "aten.ge", "aten.ones_like",
-                           "aten.zeros_like", "aten.empty_like", "aten.full_like", "aten.new_zeros", "aten.new_ones",
-                           "aten.new_full", "aten.new_empty"})  # fmt: skip
+_PASSING = """
+reshape flatten contiguous clone expand_as view_as cat stack pad constant_pad_nd roll flip repeat
+add sub rsub mul clamp clamp_min clamp_max remainder floor_divide maximum minimum where abs neg cumsum
+"""
+_INDIFFERENT = """
+eq ne lt gt le ge isnan ones_like zeros_like empty_like full_like new_zeros new_ones new_full new_empty
+"""
+_PASSES = frozenset(f"aten.{name}" for name in _PASSING.split())
+_ASKS_NOTHING = frozenset(f"aten.{name}" for name in _INDIFFERENT.split())

@@ -15,18 +15,23 @@ from numel.tracing.torch_private import bare_shape
 _SPECS: dict[tuple[Any, Any], TensorSpec] = {}
 _MOST_SPECS = 100_000
 _DEEPEST = 8
+_NESTED = "<NestedTensor>"
 
 
-def spec_of_tensor(tensor: torch.Tensor) -> TensorSpec:
-    """The spec of one tensor; equal specs are one object."""
+def spec_of_tensor(tensor: torch.Tensor) -> Value:
+    """The spec of one tensor; equal specs are one object. A nested tensor, which has no one shape, is its name."""
     try:
         key = (tensor.shape, tensor.dtype)
-    except RuntimeError:  # a lazy parameter on its way to become one
-        key = (bare_shape(tensor), tensor.dtype)
+    except RuntimeError:
+        if tensor.is_nested:
+            return _NESTED
+        key = (bare_shape(tensor), tensor.dtype)  # a lazy parameter on its way to become one
     found = _SPECS.get(key)
     if found is None:
         if len(_SPECS) > _MOST_SPECS:
             _SPECS.clear()
+        if tensor.is_nested:
+            return _NESTED
         found = TensorSpec(tuple([int(n) for n in key[0]]), dtype_of(tensor.dtype))
         _SPECS[key] = found
     return found
@@ -43,9 +48,16 @@ def spec_of(value: Any, deep: int = 0) -> Value:
         return f"<{type(value).__name__}>"
     if isinstance(value, tuple | list):
         return tuple([spec_of(each, deep + 1) for each in value])
+    try:
+        return _spec_of_object(value, deep)
+    except Exception:  # its own properties and methods run here, and they are no part of the forward
+        return f"<{type(value).__name__}>"
+
+
+def _spec_of_object(value: Any, deep: int) -> Value:
     if isinstance(value, Mapping):
         return {str(name): spec_of(each, deep + 1) for name, each in value.items()}
-    if isinstance(value, type) or isinstance(value, torch.nn.Module):
+    if isinstance(value, type | torch.nn.Module):
         return f"<{getattr(value, '__name__', type(value).__name__)}>"
     if dataclasses.is_dataclass(value):
         return {f.name: spec_of(getattr(value, f.name, None), deep + 1) for f in dataclasses.fields(value)}

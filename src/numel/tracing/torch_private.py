@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode whose `__torch_dispatch__` torch does not wrap against being compiled: nothing compiles it, the wrapper
+    costs at every operator, and its first call imports the whole compiler."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+VALUE_BY_DATA = "the forward reads a value that depends on data"
+SHAPE_BY_DATA = "the forward makes a shape that depends on data"
 
 
 def below_autograd() -> AbstractContextManager[Any]:
@@ -28,15 +43,10 @@ def is_composite(func: Any) -> bool:
         return False
 
 
-def is_mutable(func: Any) -> bool:
-    """Whether the operator writes to one of its arguments."""
-    return bool(func._schema.is_mutable)
-
-
-def mutated_arguments(func: Any) -> tuple[int, ...]:
-    """Positions of the arguments that the operator writes to."""
+def mutated_arguments(func: Any) -> tuple[tuple[int, str], ...]:
+    """Position and name of each argument that the operator writes to."""
     arguments = func._schema.arguments
-    return tuple(i for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write)
+    return tuple((i, a.name) for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write)
 
 
 def is_view(func: Any) -> bool:
@@ -49,14 +59,33 @@ def is_random(func: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in func.tags
 
 
-def eager_stance() -> AbstractContextManager[Any]:
-    """Run modules wrapped by `torch.compile` as plain Python, if dynamo is loaded at all."""
-    import sys
+def eager() -> AbstractContextManager[Any]:
+    """Run compiled code as it was written: what `torch.compile` wraps as plain Python (if dynamo is loaded at all),
+    what `torch.jit` scripted by its own graph, without fusing operators or learning from the shapes that pass by."""
+    stack = ExitStack()
+    stack.enter_context(torch.jit.optimized_execution(False))  # type: ignore[attr-defined]
+    if "torch._dynamo" in sys.modules:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+    return stack
 
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-    return stance
+
+def alone() -> AbstractContextManager[Any]:
+    """No dispatch mode of the caller's: theirs neither see this run nor change what it finds."""
+    from torch.utils import _python_dispatch
+
+    if not _python_dispatch._get_current_dispatch_mode_stack():
+        return nullcontext()  # the way out of modes imports much
+    return _python_dispatch._disable_current_modes()
+
+
+def is_scripted(module: torch.nn.Module) -> bool:
+    """Whether a module runs in the interpreter of `torch.jit`, which holds its tensors, too."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def set_version(tensor: torch.Tensor, version: int) -> None:
+    """Say that a tensor was written to `version` times: it was, but what was written is undone."""
+    torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
 
 
 def fake_mode() -> Any:
@@ -71,6 +100,22 @@ def fake_tensor(mode: Any, meta: torch.Tensor, device: torch.device) -> torch.Te
     from torch._subclasses.fake_tensor import FakeTensor
 
     return FakeTensor(mode, meta, device)
+
+
+def is_shaped_by_data(func: Any) -> bool:
+    """Whether values may decide the shape of what comes out."""
+    return torch.Tag.dynamic_output_shape in func.tags
+
+
+def unknown_data(error: Exception) -> str | None:
+    """What a fake tensor could not tell, if that is what the error is about."""
+    by_name = {"DataDependentOutputException": VALUE_BY_DATA, "DynamicOutputShapeException": SHAPE_BY_DATA}
+    return by_name.get(type(error).__name__)
+
+
+def wraps_tensors(kind: type) -> bool:
+    """Whether a tensor class runs each operator by others, on the tensors that it is made of."""
+    return hasattr(kind, "__tensor_flatten__")
 
 
 def is_fake(tensor: Any) -> bool:

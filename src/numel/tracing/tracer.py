@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from numel.errors import InputsError
+from numel.facts.inputs import Inputs, InputSpec
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.trace import Failure, Mode, Trace
@@ -14,7 +16,7 @@ from numel.tracing import torch_private
 from numel.tracing.arguments import mapped, normalised
 from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
-from numel.tracing.recorder import NeedsDtype
+from numel.tracing.recorder import MetaRecorder, NeedsDtype
 from numel.tracing.specs import spec_of
 from numel.tracing.untouched import untouched
 
@@ -41,99 +43,162 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto") -> Trace:
     """
     if mode not in _LADDER:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(_LADDER)}")
-    given = normalised(inputs)
-    floating, device, allocated = _weights(model)
+    run = _Run(model, normalised(inputs))
     best: Trace | None = None
     notes: list[Note] = []
-    errors: list[tuple[str, str, str]] = []
+    errors: dict[Mode, tuple[str, str]] = {}
     ladder = list(_LADDER[mode])
-    numbers: dict[int, torch.dtype] = {}
-    restarts = 0
+    if torch.is_autocast_enabled(run.device.type):
+        text = "autocast is on and does not reach meta tensors"
+        if mode == "auto":
+            ladder = [attempt for attempt in ladder if attempt.mode != "meta"]
+            notes.append(Note("step-down", "info", f"not on meta tensors: {text}"))
+        elif mode == "meta":
+            notes.append(Note("autocast", "warning", f"{text}: element types are those without it"))
+    if ladder[0].mode != "meta" and run.undecided:
+        run.decided(Attempt("meta"))  # only there are consumers asked
     while ladder:
         attempt = ladder.pop(0)
-        if attempt.mode == "real" and (not allocated or _conclusive(errors)):
+        if attempt.mode == "real" and "meta" in errors and errors["meta"] == errors.get("fake"):
+            break  # stopped at the same module with torch's same words: it is the model or its inputs
+        if attempt.mode == "real" and not run.allocated:
+            text = "not on the real model: its weights are not allocated"
+            notes.append(Note("step-down", "info", text))
+            best = best or run.not_begun("NotAllocated", f"{text}; the modes auto, meta and fake need none")
             break
-        try:
-            found = _attempt(model, given, attempt, floating, device, numbers)
-        except NeedsDtype as need:
-            restarts += 1
-            if restarts > _MOST_RESTARTS:
-                raise InputsError("inputs: no element types could be found out; name them, as in i64[1,512]") from need
-            numbers[need.which] = need.dtype
-            ladder.insert(0, attempt)
-            continue
-        if found.failure is None:
-            return _with_notes(found, (*found.notes, *notes))
-        failure = found.failure
-        errors.append((attempt.mode, failure.path, failure.message))
-        if best is None or len(found.ops) >= len(best.ops):
+        found = run.decided(attempt)
+        failed = found.failure
+        if failed is None:
+            return replace(found, notes=(*found.notes, *notes))
+        if failed.error != "StepDown":
+            errors[attempt.mode] = (failed.path, failed.message)
+        if best is None or _further(found, best):
             best = found
-        if not attempt.autograd and "grad" in failure.message:
+        if not attempt.autograd and "grad" in failed.message:
             ladder.insert(0, Attempt(attempt.mode, attempt.keep_all, autograd=True))
         if ladder and ladder[0].mode != attempt.mode:
             what = {"meta": "meta tensors", "fake": "fake tensors"}.get(attempt.mode, attempt.mode)
-            reason = _one_line(failure.message)
-            notes.append(Note("step-down", "info", f"not on {what}: {failure.error}: {reason}", failure.path))
+            reason = _one_line(failed.message)
+            notes.append(Note("step-down", "info", f"not on {what}: {failed.error}: {reason}", failed.path))
     assert best is not None
     failure = best.failure
     assert failure is not None
     message = _one_line(failure.message)
     notes = [note for note in notes if not note.text.endswith(f"{failure.error}: {message}")]
     notes.append(Note("forward-failed", "error", f"{failure.error}: {message}", failure.path))
-    return _with_notes(best, tuple(notes))
+    return replace(best, notes=(*best.notes, *notes))
 
 
-def _attempt(
-    model: torch.nn.Module,
-    given: Any,
-    attempt: Attempt,
-    floating: torch.dtype,
-    device: torch.device,
-    numbers: dict[int, torch.dtype],
-) -> Trace:
-    calls = Calls()
-    training = model.training
-    failure: Failure | None = None
-    specs: Any = ()
-    versions = _versions(model) if attempt.mode == "real" else {}
-    with untouched(model):
-        stage = Stage(attempt, calls, floating, device)
-        stage.swap(model)
-        calls.watch(model)
-        count = iter(range(1 << 30))
-        args, kwargs = mapped((given.args, dict(given.kwargs)), lambda value: stage.leaf(numbers, value, next(count)))
-        specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
-        try:
-            with stage.context():
-                model(*args, **kwargs)
-        except NeedsDtype:
-            raise
-        except Exception as error:
-            if calls.failed is not None and calls.failed[0] is error:
-                failure = calls.failed[1]
+class _Run:
+    """A model and its inputs, to be run once or more; `numbers` are the element types found out, by input."""
+
+    def __init__(self, model: torch.nn.Module, given: Inputs) -> None:
+        self.model = model
+        self.given = given
+        self.numbers: dict[int, torch.dtype] = {}
+        self.floating, self.device, self.allocated = _weights(model)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether an input's element type is to be found out."""
+        specs: list[Any] = []
+        mapped((self.given.args, dict(self.given.kwargs)), specs.append)
+        return any(isinstance(each, InputSpec) and each.dtype is None for each in specs)
+
+    def decided(self, attempt: Attempt) -> Trace:
+        """One attempt, begun anew whenever a consumer says what an input must be.
+
+        Where a forward fails before anything has consumed an input, this may be a mask (`~mask` takes no floats): then
+        it is one, if that works. Of several, each is tried that lets the forward get further.
+        """
+        found, left = self._restarted(attempt)
+        if found.failure is None or not left:
+            return found
+        given, furthest = self.numbers, len(found.ops)
+        for which in sorted(left):
+            before = self.numbers
+            self.numbers = {**before, which: torch.bool}
+            again, _ = self._restarted(attempt)
+            if again.failure is None:
+                return again
+            if len(again.ops) > furthest:
+                furthest = len(again.ops)
             else:
-                failure = Failure("", _type(model), specs, type(error).__name__, str(error))
-        records = calls.finish()
-    notes: list[Note] = []
-    if versions and _versions(model) != versions:
-        notes.append(Note("weights-written", "error", "the forward wrote to its own parameters"))
-    return Trace(
-        calls=records,
-        ops=tuple(stage.recorder.ops),
-        inputs=specs,
-        mode=attempt.mode,
-        training=training,
-        notes=tuple(notes),
-        failure=failure,
-        provenance=Provenance(_type(model), "trace", (("torch", str(torch.__version__)),)),
-    )
+                self.numbers = before
+        self.numbers = given
+        return found
+
+    def _restarted(self, attempt: Attempt) -> tuple[Trace, set[int]]:
+        for _ in range(_MOST_RESTARTS):
+            try:
+                return self._once(attempt)
+            except NeedsDtype as need:
+                self.numbers[need.which] = need.dtype
+        raise InputsError("inputs: no element types could be found out; name them, as in i64[1,512]")
+
+    def _once(self, attempt: Attempt) -> tuple[Trace, set[int]]:
+        """One run from the start, and the inputs whose element type nothing decided."""
+        model, given = self.model, self.given
+        calls = Calls()
+        training = _training(model)
+        failure: Failure | None = None
+        with torch_private.alone(), untouched(model, given) as kept:
+            stage = Stage(attempt, calls, self.floating, self.device, kept.before_write)
+            stage.swap(model)
+            calls.watch(model)
+            count = iter(range(1 << 30))
+            args, kwargs = mapped(
+                (given.args, dict(given.kwargs)), lambda leaf: stage.leaf(self.numbers, leaf, next(count))
+            )
+            specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
+            try:
+                with stage.context():
+                    model(*args, **kwargs)
+            except NeedsDtype:
+                raise
+            except Exception as error:
+                if calls.failed is not None and calls.failed[0] is error:
+                    failure = calls.failed[1]
+                else:
+                    failure = Failure("", _type(model), specs, type(error).__name__, str(error))
+            records = calls.finish()
+            left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
+        notes = [
+            Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
+            for path in calls.scripted
+        ]
+        if kept.written:
+            notes.append(Note("weights-written", "info", "the forward wrote to the model's tensors: they are put back"))
+        found = Trace(
+            calls=records,
+            ops=tuple(stage.recorder.ops),
+            inputs=specs,
+            mode=attempt.mode,
+            training=training,
+            notes=tuple(notes),
+            failure=failure or calls.strayed,
+            provenance=_provenance(model),
+        )
+        return found, left
+
+    def not_begun(self, error: str, message: str) -> Trace:
+        """The trace of a run that could not even start."""
+        failure = Failure("", _type(self.model), (), error, message)
+        return Trace(mode="real", training=_training(self.model), failure=failure, provenance=_provenance(self.model))
 
 
-def _with_notes(found: Trace, notes: tuple[Note, ...]) -> Trace:
-    return Trace(
-        found.calls, found.ops, found.events, found.inputs, found.mode, found.training, notes, found.failure,
-        found.provenance,
-    )  # fmt: skip
+def _further(found: Trace, best: Trace) -> bool:
+    """Whether a later attempt tells more than the best so far.
+
+    What fails likewise is told by the cheaper one; an error of the model's own tells more than one of this tracer's.
+    """
+    one, other = found.failure, best.failure
+    assert one is not None
+    assert other is not None
+    if (one.path, one.message) == (other.path, other.message):
+        return False
+    came = [(failure.error != "StepDown", len(t.calls), len(t.ops)) for t, failure in ((found, one), (best, other))]
+    return came[0] >= came[1]
 
 
 def _weights(model: torch.nn.Module) -> tuple[torch.dtype, torch.device, bool]:
@@ -156,16 +221,6 @@ def _weights(model: torch.nn.Module) -> tuple[torch.dtype, torch.device, bool]:
 _FLOATING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-def _versions(model: torch.nn.Module) -> dict[str, int]:
-    return {name: p._version for name, p in model.named_parameters() if not torch.nn.parameter.is_lazy(p)}
-
-
-def _conclusive(errors: list[tuple[str, str, str]]) -> bool:
-    """Meta and fake tensors stopped at the same module with the same words: it is the model or its inputs."""
-    by_mode: dict[Mode | str, tuple[str, str]] = {mode: (path, message) for mode, path, message in errors}
-    return "meta" in by_mode and by_mode.get("meta") == by_mode.get("fake")
-
-
 def _one_line(text: str) -> str:
     first = " ".join(text.split())
     return first if len(first) <= 300 else first[:299] + "…"
@@ -173,3 +228,11 @@ def _one_line(text: str) -> str:
 
 def _type(model: torch.nn.Module) -> str:
     return f"{type(model).__module__}.{type(model).__qualname__}"
+
+
+def _training(model: torch.nn.Module) -> bool:
+    return bool(getattr(model, "training", False))  # torch.jit.freeze takes the attribute away
+
+
+def _provenance(model: torch.nn.Module) -> Provenance:
+    return Provenance(_type(model), "trace", (("torch", str(torch.__version__)),))

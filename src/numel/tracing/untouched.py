@@ -3,49 +3,57 @@
 from __future__ import annotations
 
 import collections
+import functools
 import random
 import sys
+import threading
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import is_
 from typing import Any
 
 import torch
 
-_ATOMS = (int, float, bool, str, bytes, complex, type(None), type, types.FunctionType, types.BuiltinFunctionType,
-          types.MethodType, types.ModuleType, torch.dtype, torch.device, torch.Size, torch.layout, range)  # fmt: skip
+from numel.tracing import torch_private
+
+_ATOMS = (int, float, bool, str, bytes, complex, type(None), type, types.BuiltinFunctionType, types.ModuleType,
+          torch.dtype, torch.device, torch.Size, torch.layout, range)  # fmt: skip
 _CONTAINERS = (dict, list, set, collections.deque)
 _MOST_DESCENDED = 100_000
+# Modules and switches are shared by all threads, so runs take turns; a forward may itself start one.
+_TURN = threading.RLock()
 
 
 @contextmanager
-def untouched(model: torch.nn.Module) -> Iterator[None]:
-    """Whatever happens inside, the module tree and the process are afterwards as they were before.
+def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
+    """Whatever happens inside, the module tree, the inputs and the process are afterwards as they were before.
 
-    Kept: every module's `__dict__` with its dictionaries of parameters, buffers, children and hooks; lists,
-    dictionaries, sets and plain objects that its attributes hold; random states of Python, NumPy and torch; gradient
-    mode; the attention fast path; warning filters. Tensor values are not kept: a trace does not run on them.
+    Kept: every module's class and `__dict__` with its dictionaries of parameters, buffers, children and hooks; lists,
+    dictionaries, sets and plain objects that its attributes, its hooks or the inputs hold; random states of Python,
+    NumPy and torch; gradient mode; the attention fast path; warning filters. Tensor values are kept when a write is
+    announced (`States.before_write`): on meta tensors there is none.
     """
-    states = _States(model)
-    generators = _generators()
-    grad = torch.is_grad_enabled()
-    default_dtype = torch.get_default_dtype()
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        states.restore()
-        torch.backends.mha.set_fastpath_enabled(fastpath)
-        torch.set_grad_enabled(grad)
-        if torch.get_default_dtype() is not default_dtype:
-            torch.set_default_dtype(default_dtype)
-        for put_back, state in generators:
-            put_back(state)
+    with _TURN:
+        states = States(model, inputs)
+        generators = _generators()
+        grad = torch.is_grad_enabled()
+        default_dtype = torch.get_default_dtype()
+        fastpath = torch.backends.mha.get_fastpath_enabled()
+        try:
+            torch.backends.mha.set_fastpath_enabled(False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield states
+        finally:
+            states.restore()
+            torch.backends.mha.set_fastpath_enabled(fastpath)
+            torch.set_grad_enabled(grad)
+            if torch.get_default_dtype() is not default_dtype:
+                torch.set_default_dtype(default_dtype)
+            for put_back, state in generators:
+                put_back(state)
 
 
 def _generators() -> list[tuple[Any, Any]]:
@@ -56,30 +64,53 @@ def _generators() -> list[tuple[Any, Any]]:
     numpy = sys.modules.get("numpy")
     if numpy is not None and hasattr(numpy, "random"):
         kept.append((numpy.random.set_state, numpy.random.get_state()))
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         kept.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     return kept
 
 
-class _States:
-    """Shallow copies of everything mutable that is reachable from the modules, found by loops."""
+def _generator(value: Any) -> tuple[Callable[[Any], Any], Any] | None:
+    """How to put a source of random numbers back, and its state; `None` for any other object."""
+    if isinstance(value, random.Random):
+        return value.setstate, value.getstate()
+    if isinstance(value, torch.Generator):
+        return value.set_state, value.get_state()
+    if str(type(value).__module__).startswith("numpy.random"):
+        bits = getattr(value, "bit_generator", None) or getattr(value, "_bit_generator", value)
+        return functools.partial(setattr, bits, "state"), bits.state
+    return None
 
-    def __init__(self, model: torch.nn.Module) -> None:
+
+class States:
+    """Shallow copies of everything mutable that is reachable from the modules and the inputs, found by loops."""
+
+    def __init__(self, model: torch.nn.Module, inputs: Any = None) -> None:
         self._empty: list[Any] = []
         self._filled: list[tuple[Any, Any]] = []
         self._objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._slots: list[tuple[Any, dict[str, Any]]] = []
+        self._classes: list[tuple[Any, type]] = []
+        self._generators: list[tuple[Callable[[Any], Any], Any]] = []
+        self._scripted: list[tuple[Any, dict[str, Any]]] = []
+        self._tensors: list[torch.Tensor] = []
+        self._versions: list[tuple[torch.Tensor, int]] = []
+        self._places: set[int | None] = set()
+        self._written: dict[int, tuple[Any, Any]] = {}
         seen: set[int] = set()
-        pending: list[Any] = []
+        pending: list[Any] = [inputs]
         for module in model.modules():
             state = module.__dict__
             self._objects.append((state, state.copy()))
+            self._classes.append((module, type(module)))
+            if torch_private.is_scripted(module):
+                self._scripted += [(held, dict(held.items())) for held in (module._parameters, module._buffers)]
             for value in state.values():
                 kind = type(value)
                 if kind in _SIMPLE:
                     continue
                 if (kind is dict or kind is list or kind is set or kind is _ORDERED) and not value:
                     self._empty.append(value)
-                elif kind not in _SKIPPED:
+                else:
                     pending.append(value)
         while pending:
             value = pending.pop()
@@ -87,34 +118,122 @@ class _States:
             if kind in _SIMPLE or id(value) in seen:
                 continue
             seen.add(id(value))
+            if isinstance(value, torch.Tensor):
+                self._tensors.append(value)
+                continue
+            if isinstance(value, (torch.nn.Module, *_ATOMS)):
+                continue
             if isinstance(value, _CONTAINERS):
-                self._filled.append((value, value.copy()))
+                self._filled.append((value, dict(value) if isinstance(value, dict) else value.copy()))
                 if len(value) <= _MOST_DESCENDED:
                     pending.extend(value.values() if isinstance(value, dict) else value)
+                if kind in _BUILT_IN:
+                    continue
             elif isinstance(value, tuple):
                 pending.extend(value)
-            elif isinstance(value, (torch.Tensor, torch.nn.Module, *_ATOMS)):
                 continue
-            else:
-                held = getattr(value, "__dict__", None)
-                if type(held) is dict and not kind.__module__.startswith(("torch._C", "torch.distributed", "threading")):
-                    self._objects.append((held, held.copy()))
-                    pending.extend(held.values())
+            elif isinstance(value, types.FunctionType | types.MethodType):
+                pending.extend(_held_by(value))
+                continue
+            generator = _generator(value)
+            if generator is not None:
+                self._generators.append(generator)
+                continue
+            if str(kind.__module__).startswith(("torch._C", "torch.distributed", "threading", "_thread")):
+                continue
+            held = getattr(value, "__dict__", None)
+            if type(held) is dict:
+                self._objects.append((held, held.copy()))
+                pending.extend(held.values())
+            slots = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
+            if slots:
+                self._slots.append((value, slots))
+                pending.extend(slots.values())
+
+    def before_write(self, tensor: torch.Tensor) -> None:
+        """Keep the version of every tensor found at the start, before the first write to any; and the bytes that one of
+        them shares, before the first write there."""
+        if not self._places:
+            found = [each for each in self._tensors if not torch.nn.parameter.is_lazy(each)]
+            self._places = {_place(each) for each in found}
+            self._versions = [(each, each._version) for each in found if not each.is_inference()]  # those have none
+        place = _place(tensor)
+        if place is not None and place in self._places and place not in self._written:
+            storage = tensor.untyped_storage()
+            with torch_private.alone():
+                self._written[place] = (storage, storage.clone())  # type: ignore[no-untyped-call]
+
+    @property
+    def written(self) -> bool:
+        """Whether the run wrote to a tensor that it found."""
+        return bool(self._written)
 
     def restore(self) -> None:
+        for module, kind in self._classes:
+            if type(module) is not kind:
+                module.__class__ = kind
         for container in self._empty:
             if container:
                 container.clear()
         for container, kept in self._filled:
             if isinstance(container, dict):
                 _put_back(container, kept)
-            elif isinstance(container, list):
-                container[:] = kept
-            elif container != kept:
+            elif isinstance(container, set):
+                if container != kept:
+                    container.clear()
+                    container.update(kept)
+            elif len(container) != len(kept) or not all(map(is_, container, kept)):
                 container.clear()
-                container.update(kept) if isinstance(container, set) else container.extend(kept)
+                container.extend(kept)
         for held, kept in self._objects:
             _put_back(held, kept)
+        for value, kept in self._slots:
+            for name, each in kept.items():
+                if getattr(value, name, None) is not each:
+                    object.__setattr__(value, name, each)
+        for held, kept in self._scripted:
+            for name, tensor in kept.items():
+                held[name] = tensor
+        for put_back, state in self._generators:
+            put_back(state)
+        for storage, kept in self._written.values():
+            storage.copy_(kept)
+        for tensor, version in self._versions:
+            if tensor._version != version:
+                torch_private.set_version(tensor, version)
+
+
+def _place(tensor: torch.Tensor) -> int | None:
+    try:
+        return tensor.untyped_storage().data_ptr() or None
+    except (RuntimeError, NotImplementedError):  # sparse and other layouts have no single storage
+        return None
+
+
+def _held_by(function: Any) -> Iterator[Any]:
+    """What a hook can fill: its object, the variables that it closes over, and the global containers that it names."""
+    if isinstance(function, types.MethodType):
+        yield function.__self__
+        function = function.__func__
+    if not isinstance(function, types.FunctionType):
+        return
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if type(value) in _BUILT_IN:
+            yield value
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for each in kind.__mro__:
+        names = each.__dict__.get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in ("__dict__", "__weakref__"):
+                yield f"_{each.__name__.lstrip('_')}{name}" if name.startswith("__") else name
 
 
 def _put_back(held: dict[Any, Any], kept: dict[Any, Any]) -> None:
@@ -126,5 +245,5 @@ def _put_back(held: dict[Any, Any], kept: dict[Any, Any]) -> None:
 
 
 _ORDERED = collections.OrderedDict
-_SIMPLE = frozenset(each for each in _ATOMS)
-_SKIPPED = frozenset({torch.Tensor, torch.nn.Parameter})
+_SIMPLE = frozenset(_ATOMS)
+_BUILT_IN = frozenset({dict, list, set, collections.deque, collections.OrderedDict, collections.defaultdict})
