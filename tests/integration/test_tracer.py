@@ -6,6 +6,7 @@ Expected operators are written down by hand from the forward above each test; ex
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -517,7 +518,7 @@ def test_a_shape_mismatch_names_the_layer_and_is_not_tried_on_the_real_model():
     assert REAL_RUNS == []
 
 
-@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, GeneratorExit])
 def test_an_interrupt_goes_through_and_leaves_the_model_as_it_was(exception):
     def forward(self: Any, x: Any) -> Any:
         raise exception
@@ -690,3 +691,76 @@ def test_the_encoder_of_nested_tensors_is_counted_without_them():
     t = trace(net, {"src": "f32[2,3,8]", "src_key_padding_mask": padded})
     assert t.failure is None
     assert macs(t) == 4 * 6 * 8**2 + 2 * 6 * 3 * 8 + 2 * 6 * 8 * 32
+
+
+# ── forwards that catch what they should not, print, or leave ────────────────────────────────────────────────────────
+
+
+class Catching(nn.Module):
+    """Takes the large layer when the sum of magnitudes is not negative, which it never is."""
+
+    def __init__(self, caught: type[BaseException]) -> None:
+        super().__init__()
+        self.large, self.small, self.caught = nn.Linear(64, 64), nn.Linear(64, 1), caught
+
+    def forward(self, x):
+        try:
+            chosen = x.abs().sum().item() >= 0
+        except self.caught:
+            chosen = False
+        return self.large(x) if chosen else self.small(x)
+
+
+@pytest.mark.parametrize("caught", [Exception, BaseException])
+def test_a_forward_that_catches_the_tracers_errors_gets_no_wrong_count(caught):
+    model = Catching(caught)
+    assert [op.args[1].shape for op in trace(model, "f32[2,64]").ops if op.name == "aten.linear"] == [(64, 64)]
+    for mode in ("meta", "fake"):
+        failure = trace(model, "f32[2,64]", mode=mode).failure
+        assert failure.error == "StepDown"
+        assert "depends on data" in failure.message
+
+
+def test_a_forward_that_catches_what_an_input_must_be_is_run_with_it():
+    class Catches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(10, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            try:
+                return self.head(self.table(x))
+            except BaseException:
+                return x
+
+    found = trace(Catches(), (2, 5))
+    assert str(found.inputs[0]) == "i64[2,5]"
+    assert [op.name for op in found.ops] == ["aten.embedding", "aten.linear"]
+
+
+def test_what_a_forward_prints_does_not_reach_stdout(capsys):
+    class Loud(nn.Linear):
+        def forward(self, x):
+            print("shape", x.shape)
+            return super().forward(x)
+
+    assert trace(Loud(2, 2), "f32[1,2]").failure is None
+    assert capsys.readouterr().out == ""
+
+
+def test_a_forward_that_leaves_the_program_is_a_failure():
+    class Leaves(nn.Linear):
+        def forward(self, x):
+            raise SystemExit(3)
+
+    assert trace(Leaves(2, 2), "f32[1,2]").failure.error == "SystemExit"
+
+
+def test_a_chain_as_deep_as_python_allows_runs():
+    """torch takes three frames a level, of 1,000; a wrapper around each forward is one more."""
+    model: nn.Module = nn.Linear(4, 4)
+    for _ in range(280):
+        model = nn.Sequential(model)
+    limit = sys.getrecursionlimit()
+    assert len(trace(model, "f32[2,4]").ops) == 1
+    assert sys.getrecursionlimit() == limit

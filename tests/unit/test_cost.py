@@ -83,6 +83,26 @@ def test_one_module_at_two_places_of_a_sequence_is_charged_in_turn():
     assert (found.places["0"].calls, found.places["1"].calls) == (1, 1)
 
 
+def test_a_shared_module_is_charged_to_the_parent_that_called_it():
+    """`dec.head` and `head` are one module; `dec` ran without it and the root called it."""
+    snapshot = modules("dec", "dec.fc", "dec.head", "head", head="dec.head")
+    trace = Trace(calls(("", -1), ("dec", 0), ("dec.fc", 1), ("dec.head", 0)), (linear(2, 2, 3, 4), linear(3, 2, 4, 5)))
+    found = costs(snapshot, trace)
+    assert (found.inclusive["dec"].macs, found.own["head"].macs) == (24, 40)
+    assert "dec.head" not in found.places
+
+
+def test_a_module_that_runs_twice_is_not_taken_for_its_second_name():
+    found = costs(modules("x", "y", y="x"), Trace(calls(("", -1), ("x", 0), ("x", 0))))
+    assert (found.places["x"].calls, found.places.get("y")) == (2, None)
+
+
+def test_names_that_hold_dots_lose_no_work():
+    """torch takes `setattr(model, "blk.0", layer)`; there is no module `blk`."""
+    found = costs(modules("blk.0"), Trace(calls(("", -1), ("blk.0", 0)), (linear(1, 2, 3, 4),)))
+    assert found.total.macs == found.inclusive["blk.0"].macs == 24
+
+
 def test_what_has_no_formula_is_named_with_its_calls_and_its_first_module():
     trace = Trace(calls(("", -1), ("a", 0)), (relu(1, 2, name="lib.odd.default"), relu(0, 2, name="lib.odd.default")))
     found = costs(modules("a"), trace)

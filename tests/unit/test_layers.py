@@ -173,6 +173,46 @@ def test_what_a_failed_forward_did_not_come_to_is_unknown_and_its_way_there_a_lo
     assert cells["head"] is None
 
 
+def test_a_failed_forward_leaves_lower_bounds_in_every_table():
+    snapshot = net(2)
+    trace = replace(traced(snapshot), failure=Failure("layers.1", "pkg.Block", (), "ValueError", "no"))
+    priced = costs(snapshot, trace)
+    rows = layers(snapshot, priced)
+    macs = {row[0]: row[-4] for row in groups.by_type(rows).rows}
+    assert macs["Block"] == Quantity(0, "ops", at_least=True)
+    assert macs["ReLU"] == 0
+    for found in (groups.by_type(rows), groups.by_depth(rows), groups.by_operator(priced)):
+        keys = [each.key for each in found.columns]
+        assert found.total[keys.index("macs")] == Quantity(36, "ops", at_least=True), found.title
+    assert groups.by_operator(priced).to_dict()["macs_at_least"] == [True]
+
+
+def test_a_lazy_tensor_makes_sums_by_type_and_dtype_lower_bounds():
+    held = (weight("fc.weight", 3), TensorRecord("lazy.weight", None, F32, trainable=True))
+    paths = ("", "fc", "lazy")
+    snapshot = Snapshot(tuple(ModuleRecord(path, f"pkg.{path}_type") for path in paths), held)
+    assert groups.by_type(layers(snapshot)).to_dict()["params_at_least"] == [False, False, True]
+    assert by_dtype(snapshot).rows[0][2] == Quantity(3, "count", at_least=True)
+    own = dict(zip(*(table(layers(snapshot)).to_dict()[key] for key in ("path", "own_params_at_least")), strict=True))
+    assert own == {"": False, "fc": False, "lazy": True}
+
+
+def test_elements_of_unknown_role_stand_in_every_sum():
+    snapshot = Snapshot((ModuleRecord("", ""), ModuleRecord("a", "")), (TensorRecord("a.x", (4,), F32, "unknown"),))
+    assert groups.by_depth(layers(snapshot)).to_dict()["unclassified"] == [0, 4]
+
+
+def test_a_tensor_of_a_module_that_was_not_reached_has_unknown_work():
+    """`end` holds a parameter beside a child, and the forward stopped before it."""
+    snapshot = Snapshot(
+        tuple(ModuleRecord(path, "pkg.M") for path in ("", "a", "end", "end.fc")),
+        (weight("end.scale", 2), weight("end.fc.weight", 2, 3)),
+    )
+    trace = Trace((CallRecord("", 0, -1), CallRecord("a", 0, 0)), failure=Failure("a", "pkg.M", (), "ValueError", "no"))
+    cells = dict(drawn(snapshot, trace, columns="path macs").rows)
+    assert [cells[path] for path in ("end", "end.scale", "end.fc")] == [None, None, None]
+
+
 def test_ties_stand_on_their_rows():
     snapshot = net(1)
     head = weight("head.weight", 2, 3, alias_of="layers.0.fc.weight")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from numel.analyses.formulas import cost, traffic
-from numel.facts import OpRecord, Snapshot, TensorSpec, Trace, tensors_in
+from numel.facts import OpRecord, Snapshot, TensorSpec, Trace, above_of, tensors_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,10 @@ _DROPOUTS = frozenset({"aten.dropout", "aten.alpha_dropout", "aten.feature_dropo
 
 def _writes_in_place(record: OpRecord) -> bool:
     """Whether the outputs are an argument again: by torch's naming rule, or a dropout that does nothing."""
-    name = record.name
+    name, _, overload = record.op.rpartition(".")
     if name in _DROPOUTS:
         return len(record.args) > 2 and not (record.args[1] and record.args[2])
-    return name.endswith("_") and not name.endswith("__")
+    return (name.endswith("_") and not name.endswith("__")) or overload == "out" or overload.endswith("_out")
 
 
 def costs(snapshot: Snapshot, trace: Trace) -> Costs:
@@ -145,6 +145,8 @@ def costs(snapshot: Snapshot, trace: Trace) -> Costs:
             listed[name] = listed.get(name, 0) + 1
             where.setdefault(name, place)
     stopped = None if trace.failure is None else trace.failure.path
+    if stopped is not None:  # what it would have done from there on is not known
+        own[stopped] = own.get(stopped, Work()) + Work(bounded=1)
     return Costs(own, _inclusive(snapshot, own), operators, _ran(trace, places), uncosted, bounded, where, stopped)
 
 
@@ -153,23 +155,38 @@ def _inclusive(snapshot: Snapshot, own: Mapping[str, Work]) -> Mapping[str, Work
     sums.setdefault("", own.get("", Work()))
     for path, share in own.items():
         if path not in sums:  # a module that the forward made: its nearest registered parent answers for it
-            above = path
-            while above not in sums:
-                above = above.rpartition(".")[0]
-            sums[above] += share
+            sums[above_of(path, sums)] += share
     for module in reversed(snapshot.modules):
         if module.path:
-            above = module.path.rpartition(".")[0]
-            sums[above] = sums.get(above, Work()) + sums[module.path]
+            above = above_of(module.path, sums)
+            sums[above] = sums[above] + sums[module.path]
     return sums
 
 
 def _places(snapshot: Snapshot, trace: Trace) -> list[str]:
-    """The path that each call is charged to: of all places of its module, one below its caller, in turn."""
+    """The path that each call is charged to: of all places of its module, one that its caller holds.
+
+    A caller holds what no other module that ran stands between. It can hold a module at several places: those of a
+    list take turns, of others the first stands for all.
+    """
     aliases: dict[str, list[str]] = {}
     for module in snapshot.modules:
         if module.alias_of is not None:
             aliases.setdefault(module.alias_of, [module.alias_of]).append(module.path)
+    if not aliases:
+        return [call.path for call in trace.calls]
+    paths = {module.path for module in snapshot.modules}
+    first = {place: path for path, places in aliases.items() for place in places}
+    ran = {call.path for call in trace.calls}
+
+    def holder(place: str) -> str:
+        """The nearest module above a place that ran."""
+        above = above_of(place, paths)
+        while above and first.get(above, above) not in ran:
+            above = above_of(above, paths)
+        return above
+
+    holders = {place: holder(place) for place in first}
     charged: list[str] = []
     turns: dict[tuple[int, str], int] = {}
     for call in trace.calls:
@@ -178,10 +195,11 @@ def _places(snapshot: Snapshot, trace: Trace) -> list[str]:
             charged.append(call.path)
             continue
         above = charged[call.parent] if call.parent >= 0 else ""
-        below = [path for path in known if not above or path.startswith(above + ".")] or known[:1]
+        held = [path for path in known if holders[path] == above] or known[:1]
+        numbered = [path for path in held if path.rpartition(".")[2].isdigit()]
         turn = turns.get((call.parent, call.path), 0)
         turns[call.parent, call.path] = turn + 1
-        charged.append(below[turn % len(below)])
+        charged.append(numbered[turn % len(numbered)] if numbered else held[0])
     return charged
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from numel.analyses.arrange import with_columns
 from numel.analyses.cost import Costs, Work
 from numel.analyses.layers import Layer
-from numel.document import Cell, Column, Quantity, Table
+from numel.document import Cell, Column, Quantity, Table, bounded
 from numel.facts import Totals
 
 
@@ -19,7 +20,7 @@ def by_type(rows: Sequence[Layer]) -> Table:
     table = _grouped("By type", Column("type", "type"), rows, lambda row: row.type)
     keys = [column.key for column in table.columns]
     params, macs = keys.index("params"), keys.index("macs") if "macs" in keys else None
-    sizes = [(row[params], _value(row[macs]) if macs is not None else 0) for row in table.rows]
+    sizes = [(_value(row[params]), _value(row[macs]) if macs is not None else 0) for row in table.rows]
     order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
     return Table(table.title, table.columns, tuple(table.rows[i] for i in order), total=table.total)
 
@@ -43,24 +44,23 @@ def by_operator(costs: Costs) -> Table:
     )
     whole = costs.total
     names = sorted(costs.operators, key=lambda name: _weight(costs.operators[name]), reverse=True)
-    rows = tuple(_operator_row(name, costs.operators[name], whole) for name in names)
-    return Table("By operator", columns, rows, total=_operator_row("total", whole, whole) if rows else None)
+    done = costs.stopped is None  # of a forward that stopped, every operator may have run more often
+    rows = tuple(_operator_row(name, costs.operators[name], whole, done) for name in names)
+    return Table("By operator", columns, rows, total=_operator_row("total", whole, whole, done) if rows else None)
 
 
 def _weight(work: Work) -> tuple[bool, int, int, int]:
     return work.uncosted > 0, work.macs, work.elementwise, work.read + work.written
 
 
-def _operator_row(name: str, work: Work, whole: Work) -> tuple[Cell, ...]:
+def _operator_row(name: str, work: Work, whole: Work, done: bool) -> tuple[Cell, ...]:
     if work.ops == work.uncosted and work.ops:
         return name, work.ops, None, None, None, None, work.read, work.written
     share = work.macs / whole.macs if whole.macs else 0.0
-    return (name, work.ops, _ops(work.macs, work), share, _ops(work.flops, work), _ops(work.elementwise, work),
-            work.read, work.written)  # fmt: skip
-
-
-def _ops(value: int, work: Work) -> Cell:
-    return value if work.exact else Quantity(value, "ops", at_least=True)
+    exact = work.exact and done
+    macs, flops, elementwise = (bounded(n, "ops", exact) for n in (work.macs, work.flops, work.elementwise))
+    moved = (bounded(n, "bytes", done) for n in (work.read, work.written))
+    return (name, work.ops, macs, share, flops, elementwise, *moved)
 
 
 def _value(cell: Cell) -> int:
@@ -85,6 +85,8 @@ def _grouped(title: str, head: Column, rows: Sequence[Layer], key: Callable[[Lay
         Column("share", "share", "share", help="of the model's params"),
         Column("trainable_params", "trainable", "count"),
         Column("buffers", "buffers", "count"),
+        Column("unclassified", "unclassified", "count", help="elements of unknown role"),
+        Column("packed", "packed", "count", help="logical elements kept packed"),
         Column("nbytes", "size", "bytes"),
     ]
     if traced:
@@ -97,12 +99,21 @@ def _grouped(title: str, head: Column, rows: Sequence[Layer], key: Callable[[Lay
     whole, work = sum(totals.values(), Totals()), sum(works.values(), Work())
 
     def cells(name: str | int, count: int, held: Totals, done: Work) -> tuple[Cell, ...]:
+        def counted(value: int) -> Cell:
+            return bounded(value, "count", held.exact)
+
         share = held.params / whole.params if whole.params else 0.0
-        given: tuple[Cell, ...] = (name, count, held.params, share, held.trainable, held.buffers, held.nbytes)
+        given: tuple[Cell, ...] = (
+            name, count, counted(held.params), share, counted(held.trainable), counted(held.buffers),
+            counted(held.unclassified), counted(held.packed), bounded(held.nbytes, "bytes", held.exact),
+        )  # fmt: skip
         if traced:
             part = done.macs / work.macs if work.macs else 0.0
-            given += (_ops(done.macs, done), part, _ops(done.flops, done), _ops(done.elementwise, done))
+            macs, flops, rest = (bounded(n, "ops", done.exact) for n in (done.macs, done.flops, done.elementwise))
+            given += (macs, part, flops, rest)
         return given
 
     filled = tuple(cells(group, counts[group], totals[group], works[group]) for group in counts)
-    return Table(title, tuple(columns), filled, total=cells("total", len(rows), whole, work))
+    table = Table(title, tuple(columns), filled, total=cells("total", len(rows), whole, work))
+    absent = {key for key in ("unclassified", "packed") if not getattr(whole, key)}
+    return with_columns(table, [column.key for column in columns if column.key not in absent])

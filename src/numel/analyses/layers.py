@@ -9,9 +9,9 @@ from typing import Any
 
 from numel.analyses.arrange import chosen
 from numel.analyses.cost import Costs, Work
-from numel.document import Cell, Column, Quantity, Table
+from numel.document import Cell, Column, Quantity, Table, bounded
 from numel.document.blocks import Unit
-from numel.facts import Snapshot, TensorRecord, Totals
+from numel.facts import Snapshot, TensorRecord, Totals, above_of
 
 NOT_CALLED = "not called"
 _FITS = 40  # rows that a reader takes in; the depth is chosen so that the tree has no more
@@ -75,22 +75,23 @@ class Layer:
 def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
     """Every module in preorder; the root's path is ""."""
     subtotals, direct = snapshot.subtotals(), snapshot.direct()
-    unfinished = _unfinished(costs)
+    depths = {"": 0}
     ties = _ties(snapshot)
+    stopped = None if costs is None else costs.stopped
     never: set[str] = set()  # modules that a forward which stopped did not come to: their work is unknown, not zero
     rows = []
     for module in snapshot.modules:
         path = module.path
+        above = above_of(path, depths)
+        depths[path] = depths[above] + 1 if path else 0
         row = Layer(
-            path, module.class_name, module.depth, subtotals[path], direct.get(path, Totals()),
+            path, module.class_name, depths[path], subtotals[path], direct.get(path, Totals()),
             tied_to=module.alias_of if module.alias_of is not None else ties.get(path),
         )  # fmt: skip
         if costs is not None:
             place = costs.places.get(path)
             done = costs.inclusive[path]
-            if path in unfinished:
-                done += Work(bounded=1)
-            elif unfinished and not done.ops and not place and module.parent in unfinished | never:
+            if stopped is not None and not place and done == Work() and (above in never or _inside(stopped, above)):
                 never.add(path)
             row = replace(
                 row,
@@ -104,12 +105,8 @@ def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
     return tuple(rows)
 
 
-def _unfinished(costs: Costs | None) -> set[str]:
-    """The module that a forward stopped in and all above it; none when it came to its end."""
-    if costs is None or costs.stopped is None:
-        return set()
-    parts = costs.stopped.split(".") if costs.stopped else []
-    return {".".join(parts[:n]) for n in range(len(parts) + 1)}
+def _inside(path: str, above: str) -> bool:
+    return not above or path == above or path.startswith(above + ".")
 
 
 def _ties(snapshot: Snapshot) -> Mapping[str, str]:
@@ -143,20 +140,18 @@ class _Whole:
     macs: int
 
 
-def _total(name: str) -> Callable[[Layer, _Whole], Cell]:
+def _held(name: str, unit: Unit = "count", *, own: bool = False) -> Callable[[Layer, _Whole], Cell]:
     def value(row: Layer, _: _Whole) -> Cell:
-        number: int = getattr(row.totals, name)
-        return number if row.totals.exact else Quantity(number, "bytes" if name == "nbytes" else "count", at_least=True)
+        totals = row.own if own else row.totals
+        return bounded(getattr(totals, name), unit, totals.exact)
 
     return value
 
 
-def _worked(name: str, unit: Unit) -> Callable[[Layer, _Whole], Cell]:
+def _worked(name: str, unit: Unit, *, own: bool = False) -> Callable[[Layer, _Whole], Cell]:
     def value(row: Layer, _: _Whole) -> Cell:
-        if row.work is None:
-            return None
-        number: int = getattr(row.work, name)
-        return number if row.work.exact else Quantity(number, unit, at_least=True)
+        work = row.own_work if own else row.work
+        return None if work is None else bounded(getattr(work, name), unit, work.exact)
 
     return value
 
@@ -170,7 +165,7 @@ def _mark(row: Layer, _: _Whole) -> Cell:
 def _shape(row: Layer, shape: Shape | None) -> Cell:
     if shape is not None:
         return shape
-    if row.work is None or row.calls:
+    if row.work is None or row.calls != 0:
         return ""
     return NOT_CALLED if not row.work.ops and row.totals.params + row.totals.tied + row.totals.unknown else ""
 
@@ -194,16 +189,16 @@ _FIELDS: dict[str, _Field] = {
         _field("calls", "calls", "integer", lambda row, _: row.calls, "how often its forward ran"),
         _field("input_shape", "input", "shape", lambda row, _: _shape(row, row.input_shape)),
         _field("output_shape", "output", "shape", lambda row, _: _shape(row, row.output_shape)),
-        _field("params", "params", "count", _total("params"), "distinct parameter elements", True),
+        _field("params", "params", "count", _held("params"), "distinct parameter elements", True),
         _field("share", "share", "share", lambda row, whole: _share(row.totals.params, whole.params),
                "of the model's params", True),
         _field("trainable", "train", "flag", _mark, "whether its parameters train"),
-        _field("trainable_params", "trainable", "count", _total("trainable"), "", True),
-        _field("buffers", "buffers", "count", _total("buffers"), "elements that are no parameters", True),
-        _field("unclassified", "unclassified", "count", _total("unclassified"), "elements of unknown role", True),
-        _field("packed", "packed", "count", _total("packed"), "logical elements kept packed", True),
-        _field("tied", "tied", "count", _total("tied"), "elements counted elsewhere", True),
-        _field("nbytes", "size", "bytes", _total("nbytes"), "bytes of parameters and buffers", True),
+        _field("trainable_params", "trainable", "count", _held("trainable"), "", True),
+        _field("buffers", "buffers", "count", _held("buffers"), "elements that are no parameters", True),
+        _field("unclassified", "unclassified", "count", _held("unclassified"), "elements of unknown role", True),
+        _field("packed", "packed", "count", _held("packed"), "logical elements kept packed", True),
+        _field("tied", "tied", "count", _held("tied"), "elements counted elsewhere", True),
+        _field("nbytes", "size", "bytes", _held("nbytes", "bytes"), "bytes of parameters and buffers", True),
         _field("macs", "MACs", "ops", _worked("macs", "ops"), "multiply-accumulates", True),
         _field("macs_share", "of MACs", "share", lambda row, whole: _share(row.macs, whole.macs), "", True),
         _field("flops", "FLOPs", "ops", _worked("flops", "ops"), "2 × MACs", True),
@@ -215,9 +210,8 @@ _FIELDS: dict[str, _Field] = {
         _field("activation_nbytes", "activation size", "bytes", _worked("activation_nbytes", "bytes"), "", True),
         _field("read", "read", "bytes", _worked("read", "bytes"), "bytes read", True),
         _field("written", "written", "bytes", _worked("written", "bytes"), "bytes written", True),
-        _field("own_params", "own params", "count", lambda row, _: row.own.params, "without the modules below", True),
-        _field("own_macs", "own MACs", "ops", lambda row, _: None if row.own_work is None else row.own_work.macs,
-               "without the modules below", True),
+        _field("own_params", "own params", "count", _held("params", own=True), "without the modules below", True),
+        _field("own_macs", "own MACs", "ops", _worked("macs", "ops", own=True), "without the modules below", True),
     )
 }  # fmt: skip
 
@@ -337,8 +331,7 @@ def _nodes(snapshot: Snapshot, rows: Sequence[Layer], fold: bool, with_buffers: 
     held: dict[str, list[Layer]] = {}
     for tensor, share in snapshot.own_totals():
         if tensor.module in below and (with_buffers or tensor.role != "buffer"):
-            held.setdefault(tensor.module, []).append(_of_tensor(tensor, share, traced="" in by_path
-                                                                 and by_path[""].work is not None))  # fmt: skip
+            held.setdefault(tensor.module, []).append(_of_tensor(tensor, share, by_path[tensor.module]))
     kinds = _kinds(snapshot, by_path, below) if fold else {}
     pending = [(path, path, 0, 1) for path in ([""] if "" in by_path else [])]
     while pending:
@@ -351,12 +344,13 @@ def _nodes(snapshot: Snapshot, rows: Sequence[Layer], fold: bool, with_buffers: 
         pending.extend((first, prefix + name, depth + 1, times * n) for first, name, n in reversed(groups))
 
 
-def _of_tensor(tensor: TensorRecord, share: Totals, *, traced: bool) -> Layer:
+def _of_tensor(tensor: TensorRecord, share: Totals, holder: Layer) -> Layer:
+    """A row for a tensor, which computes nothing; where its module's work is unknown, so is what is said of it."""
     shape = "lazy" if tensor.shape is None else "×".join(map(str, tensor.shape)) or "scalar"
     kind = {"parameter": "Parameter", "buffer": "Buffer"}.get(tensor.role, "Tensor")
-    work = Work() if traced else None
+    work = None if holder.work is None else Work()
     return Layer(tensor.path, f"{kind} {shape}", totals=share, own=share, work=work, own_work=work,
-                 calls=1 if traced else None, tied_to=tensor.alias_of)  # fmt: skip
+                 tied_to=tensor.alias_of)  # fmt: skip
 
 
 def _name(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numel.analyses.arrange import with_columns
-from numel.document import Cell, Column, Table
+from numel.document import Cell, Column, Table, bounded
 from numel.facts import Snapshot, Totals
 
 _TENSOR_COLUMNS = (
@@ -84,4 +84,6 @@ def by_dtype(snapshot: Snapshot) -> Table:
 
 def _dtype_row(name: str, count: int, sums: Totals, whole: Totals) -> tuple[Cell, ...]:
     share = sums.params / whole.params if whole.params else 0.0
-    return name, count, sums.params, share, sums.trainable, sums.buffers, sums.unclassified, sums.nbytes
+    counts = (bounded(n, "count", sums.exact) for n in (sums.trainable, sums.buffers, sums.unclassified))
+    params, nbytes = bounded(sums.params, "count", sums.exact), bounded(sums.nbytes, "bytes", sums.exact)
+    return (name, count, params, share, *counts, nbytes)

@@ -23,6 +23,15 @@ class Quantity:
 Cell = None | str | bool | int | float | tuple[int, ...] | Quantity
 
 
+def bounded(value: int, unit: Unit, exact: bool) -> Cell:
+    """A number as it is, or as a lower bound.
+
+    >>> bounded(3, "ops", True), bounded(3, "ops", False).at_least
+    (3, True)
+    """
+    return value if exact else Quantity(value, unit, at_least=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column: `key` is its name in code, JSON and `columns=`; `title` is printed; numbers stay numbers."""
@@ -60,15 +69,24 @@ class Table:
             raise ValueError(f"table {self.title!r}: {len(self.depths)} depths for {len(self.rows)} rows")
 
     def to_dict(self) -> dict[str, list[Cell]]:
-        """Columns by key as lists of plain values: pandas, polars and pyarrow take it. Quantities become their value.
+        """Columns by key as lists of plain values: pandas, polars and pyarrow take it.
+
+        A column with a lower bound in it gets another, `<key>_at_least`, that says which of its numbers are ones.
 
         >>> Table("t", (Column("n", "N", "count"),), ((1,), (Quantity(2, "count", True),))).to_dict()
-        {'n': [1, 2]}
+        {'n': [1, 2], 'n_at_least': [False, True]}
         """
-        return {
-            column.key: [cell.value if isinstance(cell, Quantity) else cell for cell in each]
-            for column, each in zip(self.columns, _transposed(self.rows, len(self.columns)), strict=True)
+        keys = [column.key for column in self.columns]
+        columns = dict(zip(keys, _transposed(self.rows, len(keys)), strict=True))
+        values: dict[str, list[Cell]] = {
+            key: [cell.value if isinstance(cell, Quantity) else cell for cell in cells]
+            for key, cells in columns.items()
         }
+        for key, cells in columns.items():
+            bounds: list[Cell] = [isinstance(cell, Quantity) and cell.at_least for cell in cells]
+            if any(bounds):
+                values[f"{key}_at_least"] = bounds
+        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from numel.facts.dtype import DType, dtype, dtype_of, known_dtypes
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
-from numel.facts.snapshot import ModuleRecord, Snapshot
+from numel.facts.snapshot import ModuleRecord, Snapshot, above_of
 from numel.facts.tensor import Part, TensorRecord
 from numel.facts.totals import Totals
 from numel.facts.trace import CallRecord, Failure, MemoryEvent, OpRecord, TensorSpec, Trace, tensors_in
 
 __all__ = [
     "CallRecord", "DType", "Failure", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part", "Provenance",
-    "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "dtype", "dtype_of", "known_dtypes", "tensors_in",
+    "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "above_of", "dtype", "dtype_of", "known_dtypes",
+    "tensors_in",
 ]  # fmt: skip

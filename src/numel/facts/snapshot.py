@@ -29,16 +29,6 @@ class ModuleRecord:
         """The class without its module: `Conv2d`."""
         return self.type.rpartition(".")[2]
 
-    @property
-    def parent(self) -> str | None:
-        """Path of the module above; `None` for the root."""
-        return self.path.rpartition(".")[0] if self.path else None
-
-    @property
-    def depth(self) -> int:
-        """0 for the root."""
-        return self.path.count(".") + 1 if self.path else 0
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -75,7 +65,7 @@ class Snapshot:
         paths = {module.path for module in self.modules}
         shares: dict[str, list[Totals]] = {}
         for record, share in self.own_totals():
-            shares.setdefault(_above(record.path, paths), []).append(share)
+            shares.setdefault(above_of(record.path, paths), []).append(share)
         return {path: _sum(iter(each)) for path, each in shares.items()}
 
     def subtotals(self) -> Mapping[str, Totals]:
@@ -85,7 +75,7 @@ class Snapshot:
         sums.setdefault("", direct.get("", Totals()))
         for module in reversed(self.modules):
             if module.path:
-                above = _above(module.path, sums)
+                above = above_of(module.path, sums)
                 sums[above] = sums[above] + sums[module.path]
         return sums
 
@@ -95,7 +85,7 @@ class Snapshot:
         below: dict[str, list[ModuleRecord]] = {}
         for module in self.modules:
             if module.path:
-                below.setdefault(_above(module.path, paths), []).append(module)
+                below.setdefault(above_of(module.path, paths), []).append(module)
         return {path: tuple(each) for path, each in below.items()}
 
     def fingerprint(self) -> str:
@@ -112,8 +102,12 @@ def _line(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")  # a name can hold half a pair
 
 
-def _above(path: str, paths: Container[str]) -> str:
-    """The nearest of `paths` above `path`: torch lets names hold dots, so the part before the last one may be none."""
+def above_of(path: str, paths: Container[str]) -> str:
+    """The nearest of `paths` above `path`: torch lets names hold dots, so the part before the last one may be none.
+
+    >>> above_of("a.b.c", {"", "a"}), above_of("a", {""})
+    ('a', '')
+    """
     above = path.rpartition(".")[0]
     while above and above not in paths:
         above = above.rpartition(".")[0]

@@ -85,11 +85,13 @@ class Calls:
         return forward
 
     def _begin(self, path: str, module: Any, args: Any, kwargs: Any, mark: Any) -> int:
+        inputs = spec_of(args)  # first: what raises here leaves no half of a record
+        if kwargs:
+            inputs = {"*": inputs, **spec_of(kwargs)}
         at = len(self._paths)
         self._paths.append(path)
         self._parents.append(self.current)
-        inputs = spec_of(args)
-        self._inputs.append({"*": inputs, **spec_of(kwargs)} if kwargs else inputs)
+        self._inputs.append(inputs)
         self._outputs.append(mark)
         self._modules.append(module)
         self.current = at
@@ -102,9 +104,15 @@ class Calls:
     def _fail(self, at: int, error: BaseException) -> None:
         self.current = self._parents[at]
         self._outputs[at] = None
-        if self.failed is None or self.failed[0] is not error:
-            module, inputs = self._modules[at], self._inputs[at]
-            self.failed = (error, _failure(self._paths[at], module, inputs, type(error).__name__, str(error)))
+        found = self.failure(at, error)
+        if found is not None and (self.failed is None or self.failed[0] is not error):
+            self.failed = (error, found)
+
+    def failure(self, at: int, error: BaseException) -> Failure | None:
+        """An error as the failure of the call `at`; `None` when it was in no call."""
+        if at < 0:
+            return None
+        return _failure(self._paths[at], self._modules[at], self._inputs[at], type(error).__name__, str(error))
 
     def _stray(self, path: str, module: Any, args: Any) -> None:
         if self.strayed is None:

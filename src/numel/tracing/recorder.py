@@ -24,11 +24,12 @@ _MOST_CONSTANT = 1 << 18  # elements of a tensor that is worth keeping real
 _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 
-class StepDown(Exception):
+# both leave a forward that catches every Exception, and are remembered in case that it catches these, too
+class StepDown(BaseException):
     """This way of running can not give a right answer; the next one may."""
 
 
-class NeedsDtype(Exception):
+class NeedsDtype(BaseException):
     """The first consumer of an input whose element type was not given says what it must be."""
 
     def __init__(self, which: int, dtype: torch.dtype) -> None:
@@ -51,12 +52,14 @@ class _Operator:
         self.composite = self.name.rpartition(".")[0] not in WHOLE and torch_private.is_composite(func)
         self.is_item = self.name == "aten._local_scalar_dense.default"
         self.by_shape = _BY_SHAPE.get(self.name, _by_data if torch_private.is_shaped_by_data(func) else None)
-        self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META
+        alone = not self.mutated and not self.view and not self.random and len(func._schema.returns) == 1
+        self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META or (alone and torch_private.is_pointwise(func))
 
 
 _OPERATORS: dict[Any, _Operator] = {}
 
-# functional operators whose meta kernels are Python: the same specs and strides give the same output
+# functional operators whose meta kernels are Python, like those of pointwise ones: the same specs and strides give the
+# same output
 _SLOW_ON_META = frozenset({
     "aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten.batch_norm", "aten.group_norm",
     "aten.scaled_dot_product_attention", "aten.layer_norm", "aten.linear", "aten.matmul",
@@ -74,6 +77,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls = calls
         self.ops: list[OpRecord] = []
+        self.ended: tuple[StepDown | NeedsDtype, int] | None = None  # and the call that it ended in
         self._before_write = before_write
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -106,7 +110,13 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
             reason = torch_private.unknown_data(error)
             if reason is None:
                 raise
-            raise StepDown(reason) from error
+            raise self.end(StepDown(reason)) from error
+
+    def end(self, error: StepDown | NeedsDtype) -> StepDown | NeedsDtype:
+        """`error`, to be raised: from here on this run gives no right answer, whatever the forward makes of it."""
+        if self.ended is None:
+            self.ended = (error, self.calls.current)
+        return error
 
     def write(self, known: _Operator, args: Value, options: Any, outputs: Any) -> None:
         """One record; outputs are always a tuple."""
@@ -242,7 +252,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         if packed is not None:
             return packed(self, func, args, kwargs)
         if not all(tensor.is_meta for tensor in _written(known, args, kwargs)):
-            raise StepDown(f"{known.name} writes unknown data to a tensor whose data is known")
+            raise self.end(StepDown(f"{known.name} writes unknown data to a tensor whose data is known"))
         return func(*self.to_meta(args), **self.to_meta(kwargs))
 
     def _made(self, known: _Operator, func: Any, args: Any, kwargs: Any) -> Any:
@@ -282,7 +292,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         known = self._origins.get(id(tensor))
         if known is not None and known[0]._version == 0:
             return torch.ops.aten._local_scalar_dense.default(known[1])
-        raise StepDown(torch_private.VALUE_BY_DATA)
+        raise self.end(StepDown(torch_private.VALUE_BY_DATA))
 
     def _positions(self, index: Any) -> list[Any]:
         """A known mask as the positions where it holds, one tensor per dimension: what an index by it comes to."""
@@ -317,10 +327,10 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         for a in args:
             if isinstance(a, torch.Tensor):
                 parts += (a.shape, a.stride(), a.dtype)
-            else:
-                parts.append(tuple(a) if type(a) is list else a)
+            else:  # 1, 1.0 and True are equal and give other element types
+                parts += (tuple(a) if type(a) is list else a, type(a))
         for name, a in kwargs.items() if kwargs else ():
-            parts.append((name, (a.shape, a.stride(), a.dtype) if isinstance(a, torch.Tensor) else a))
+            parts.append((name, (a.shape, a.stride(), a.dtype) if isinstance(a, torch.Tensor) else (a, type(a))))
         key = tuple(parts)
         found = self._cache.get(key)
         if found is None:
@@ -340,7 +350,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 if name == "aten.cross_entropy_loss" and tensor.shape == args[0].shape:
                     wanted = None  # probabilities; class numbers have a dimension less
                 if found is not None and wanted is not None:
-                    raise NeedsDtype(found[1], wanted)
+                    raise self.end(NeedsDtype(found[1], wanted))
 
     def _follow(self, known: _Operator, args: Any, outputs: Any) -> None:
         """What views and arithmetic make of an undecided input is undecided; comparisons leave it so; any other
@@ -383,7 +393,7 @@ def _pack(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     """Padded → packed: lengths must be known, since they are the shape of what comes out."""
     data, lengths, _batch_first = args
     if id(lengths) not in recorder._own:
-        raise StepDown("a packed sequence depends on lengths that are not known")
+        raise recorder.end(StepDown("a packed sequence depends on lengths that are not known"))
     each = lengths.tolist()
     steps = max(each, default=0)
     sizes = [sum(length > step for length in each) for step in range(steps)]
@@ -398,7 +408,7 @@ def _unpack(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     """Packed → padded."""
     data, batch_sizes, batch_first, _padding, total_length = (*args, *kwargs.values())[:5]
     if id(batch_sizes) not in recorder._own:
-        raise StepDown("a packed sequence depends on lengths that are not known")
+        raise recorder.end(StepDown("a packed sequence depends on lengths that are not known"))
     sizes = batch_sizes.tolist()
     batch = sizes[0] if sizes else 0
     steps = total_length if total_length > 0 else len(sizes)
@@ -437,7 +447,7 @@ def _by_data(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     try:
         return func(*recorder.to_meta(args), **recorder.to_meta(kwargs))
     except NotImplementedError as error:
-        raise StepDown(torch_private.SHAPE_BY_DATA) from error
+        raise recorder.end(StepDown(torch_private.SHAPE_BY_DATA)) from error
 
 
 def _argument(func: Any, args: Any, kwargs: Any, name: str) -> Any:

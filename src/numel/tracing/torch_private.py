@@ -54,6 +54,11 @@ def is_view(func: Any) -> bool:
     return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
 
 
+def is_pointwise(func: Any) -> bool:
+    """Whether each element of the output depends on one element of each input."""
+    return torch.Tag.pointwise in func.tags
+
+
 def is_random(func: Any) -> bool:
     """Whether the operator draws from a generator."""
     return torch.Tag.nondeterministic_seeded in func.tags

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +18,9 @@ from numel.tracing import torch_private
 from numel.tracing.arguments import mapped, normalised
 from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
-from numel.tracing.recorder import MetaRecorder, NeedsDtype
+from numel.tracing.recorder import MetaRecorder, NeedsDtype, StepDown
 from numel.tracing.specs import spec_of
-from numel.tracing.untouched import untouched
+from numel.tracing.untouched import room, untouched
 
 _LADDER: dict[str, tuple[Attempt, ...]] = {
     "auto": (Attempt("meta"), Attempt("meta", keep_all=True), Attempt("fake"), Attempt("real")),
@@ -142,7 +144,7 @@ class _Run:
         calls = Calls()
         training = _training(model)
         failure: Failure | None = None
-        with torch_private.alone(), untouched(model, given) as kept:
+        with torch_private.alone(), untouched(model, given) as kept, room():
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write)
             stage.swap(model)
             calls.watch(model)
@@ -152,15 +154,18 @@ class _Run:
             )
             specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
             try:
-                with stage.context():
+                with stage.context(), redirect_stdout(sys.stderr):  # what the forward prints is no part of a document
                     model(*args, **kwargs)
-            except NeedsDtype:
-                raise
-            except Exception as error:
+            except (Exception, SystemExit, StepDown, NeedsDtype) as error:
                 if calls.failed is not None and calls.failed[0] is error:
                     failure = calls.failed[1]
                 else:
                     failure = Failure("", _type(model), specs, type(error).__name__, str(error))
+            if stage.recorder.ended is not None:
+                ended, at = stage.recorder.ended
+                if isinstance(ended, NeedsDtype):
+                    raise ended
+                failure = calls.failure(at, ended) or Failure("", _type(model), specs, "StepDown", str(ended))
             records = calls.finish()
             left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
         notes = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import gc
 import random
 import sys
 import threading
@@ -24,6 +25,21 @@ _CONTAINERS = (dict, list, set, collections.deque)
 _MOST_DESCENDED = 100_000
 # Modules and switches are shared by all threads, so runs take turns; a forward may itself start one.
 _TURN = threading.RLock()
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """Frames for a wrapper around each forward, so that what nests as deep as Python allows still runs; and no cyclic
+    collector, which would walk the growing records again and again."""
+    most, enabled = sys.getrecursionlimit(), gc.isenabled()
+    sys.setrecursionlimit(2 * most)
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+        sys.setrecursionlimit(most)
 
 
 @contextmanager
