@@ -19,11 +19,15 @@ from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
 from numel.results import Report, from_saved
+from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
 
 __all__ = ["count", "formula", "load", "read", "summary", "trace"]
 
 Options = Mapping[str, Any]
+
+MODES = ("auto", "meta", "fake", "real")
+_MOST_ALLOCATED = 1 << 30  # bytes of weights that are made without being asked for, where nothing else works
 
 
 def count(target: Any, *, options: Options | None = None, trust_remote_code: bool = False) -> Totals:
@@ -58,15 +62,15 @@ def summary(
     >>> report.macs, report.exact, [row.output_shape for row in report.layers]
     (64, True, [(2, 8), (2, 8), (2, 8)])
     """
+    if mode not in MODES:
+        raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
     found = resolve(target, options=options, trust_remote_code=trust_remote_code)
-    snapshot, ran = _snapshot(found, target), None
-    if found.model is not None:
-        ran = _trace(found.model, inputs, mode)
-    elif found.saved is not None and inputs is None:
+    if found.model is None and inputs is not None:
+        raise InputsError(f"{printable(str(target))}: has tensors but no forward to give inputs to")
+    if found.saved is not None:
         return load(found.saved)
-    elif inputs is not None:
-        raise InputsError(f"{snapshot.provenance.target or 'the target'}: has tensors but no forward to give inputs to")
-    return Report(snapshot, ran)
+    snapshot = _snapshot(found, target)
+    return Report(snapshot, None if found.model is None else _trace(found, snapshot.totals.nbytes, inputs, mode))
 
 
 def read(target: Any, *, options: Options | None = None, trust_remote_code: bool = False) -> Report:
@@ -108,10 +112,10 @@ def load(path: str | os.PathLike[str]) -> Report:
         saved = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
-        raise TargetError(f"{place}: {reason}; expected a result that numel saved") from error
+        raise TargetError(f"{printable(place)}: {reason}; expected a result that numel saved") from error
     except RecursionError as error:
-        raise SchemaError(f"{place}: nested too deep; expected a result that numel saved") from error
-    return from_saved(saved, str(place))
+        raise SchemaError(f"{printable(place)}: nested too deep; expected a result that numel saved") from error
+    return from_saved(saved, printable(place))
 
 
 def _snapshot(found: Resolved, target: Any) -> Snapshot:
@@ -128,15 +132,26 @@ def _snapshot(found: Resolved, target: Any) -> Snapshot:
     return replace(made, notes=(*found.notes, *made.notes))
 
 
-def _trace(model: Any, inputs: Any, mode: str) -> Trace | None:
+def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None:
+    """What the model runs. One that needs values, and was built here without weights, is built again with some."""
     from numel.tracing import default_inputs
     from numel.tracing import trace as traced
 
-    if inputs is not None:
-        return traced(model, inputs, mode=mode)
-    given = default_inputs(model)
-    if given is None:
-        return None
-    ran = traced(model, given, mode=mode)
-    note = Note("default-inputs", "info", "no inputs were given; these are the model's own sample")
-    return replace(ran, notes=(note, *ran.notes))
+    model: Any = found.model
+    said: tuple[Note, ...] = ()
+    if inputs is None:
+        inputs = default_inputs(model)
+        if inputs is None:
+            return None
+        said = (Note("default-inputs", "info", "no inputs were given; these are the model's own sample"),)
+    with found.searching():
+        ran = traced(model, inputs, mode=mode)
+        needs = ran.failure is not None and ran.failure.error in ("StepDown", "NotAllocated")
+        if needs and found.allocated is not None and mode in ("auto", "real"):
+            if mode == "real" or nbytes <= _MOST_ALLOCATED:
+                ran = traced(found.allocated(), inputs, mode="real")
+                said = (*said, Note("allocated", "info", "it reads values: built with random weights and run for real"))
+            else:
+                text = f"it reads values, and its weights are not allocated; mode real allocates {nbytes:,} bytes"
+                said = (*said, Note("not-allocated", "warning", text))
+    return replace(ran, notes=(*said, *ran.notes))

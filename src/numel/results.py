@@ -69,7 +69,7 @@ class Report(Viewable):
 
     @property
     def activation_nbytes(self) -> int:
-        """Bytes of all tensors that the operators put out; 0 when there are none or nothing was traced."""
+        """Bytes of all new tensors that the operators put out; 0 when there are none, as when nothing was traced."""
         return self.costs.total.activation_nbytes
 
     @property
@@ -87,6 +87,11 @@ class Report(Viewable):
     def mode(self) -> str | None:
         """What the forward ran on: "meta", "fake" or "real"; `None` when nothing was traced."""
         return None if self.trace is None else self.trace.mode
+
+    @property
+    def batch(self) -> int | None:
+        """How many samples the numbers are for, where inputs and output agree on their first size; else `None`."""
+        return None if self.trace is None else summary.batch_size(self.trace)
 
     @cached_property
     def notes(self) -> tuple[Note, ...]:
@@ -142,21 +147,29 @@ class Report(Viewable):
         """
         if depth is not None and depth < 0:
             raise ViewError(f"depth {depth}: expected 0 (the root alone) or more")
-        names = self._tables(by, top is not None or min_params is not None)
-        if depth is not None and "layers" not in names:
-            raise ViewError(f"depth belongs to the tree of layers; here the table is by {', '.join(names)}")
+        largest = top is not None or min_params is not None
+        names = self._tables(by, largest)
+        for option, given, table in (
+            ("depth", depth is not None, "layers"),
+            ("fold", not fold, "layers"),
+            ("top or min_params", largest, "tensor"),
+        ):  # fmt: skip
+            if given and table not in names:
+                raise ViewError(f"{option} belongs to the table {table!r}; shown here: {', '.join(names)}")
         tables = []
         for name in names:
+            mine = name == names[0]  # the first table is the one that is arranged
             if name == "layers":
-                table = layers.tree(self.snapshot, self.layers, depth=depth, fold=fold,
-                                    columns=columns if len(names) == 1 else None)  # fmt: skip
+                found = layers.tree(self.snapshot, self.layers, depth=depth, fold=fold, columns=columns, sort=sort)
             else:
-                table = self.by(name)
-                if name == "tensor" and (top is not None or min_params is not None):
-                    table = arrange.largest(table, "numel", top=top, at_least=min_params)
-                if columns is not None and len(names) == 1:
-                    table = arrange.with_columns(table, columns)
-            tables.append(arrange.ordered(table, sort) if sort is not None and table is not None else table)
+                found = self.by(name)
+                if name == "tensor" and largest:
+                    found = arrange.largest(found, "numel", top=top, at_least=min_params)
+                if sort is not None and mine:
+                    found = arrange.ordered(found, sort)
+                if columns is not None and mine:
+                    found = arrange.with_columns(found, columns)
+            tables.append(found)
         footer: list[Block] = [summary.totals(self.snapshot, self.trace, self.costs)]
         footer += [*summary.failure(self.trace), *summary.callouts(self.notes)]
         return Document((summary.title(self.snapshot), *tables, *footer))
@@ -179,10 +192,13 @@ class Report(Viewable):
             "totals": asdict(self.totals),
             "macs": self.macs,
             "flops": self.flops,
+            "executed_macs": None if self.trace is None else self.costs.total.executed_macs,
             "elementwise": None if self.trace is None else self.costs.total.elementwise,
             "activation_nbytes": self.activation_nbytes,
             "exact": self.exact,
             "uncosted": dict(self.uncosted),
+            "bounded": dict(self.costs.bounded),
+            "batch": self.batch,
             "mode": self.mode,
             "notes": [asdict(note) for note in self.notes],
             "layers": [_row(layer) for layer in self.layers],
@@ -228,17 +244,19 @@ class Count(Viewable):
     target: str
     totals: Totals
     notes: tuple[Note, ...] = ()
+    guessed: bool = False  # whether a file left the roles of its tensors to be guessed
 
     def document(self, **display: Any) -> Document:
         """The counts as a list of facts."""
         _takes_none(display)
-        return Document((summary.totals_table(self.totals), *summary.callouts(self.notes)))
+        return Document((summary.totals_table(self.totals, guessed=self.guessed), *summary.callouts(self.notes)))
 
     def saved(self) -> Mapping[str, Any]:
         """The totals twice: as every document has them, and at the top, as `numel.count` has them."""
         held = asdict(self.totals)
         notes = [asdict(note) for note in self.notes]
-        return {"schema": SCHEMA, "kind": "count", "target": self.target, "totals": held, "notes": notes, **held}
+        saved = {"schema": SCHEMA, "kind": "count", "target": self.target, "exact": self.totals.exact}
+        return {**saved, "guessed": self.guessed, "totals": held, "notes": notes, **held}
 
 
 @dataclass(frozen=True, repr=False)

@@ -106,7 +106,10 @@ def write_whole(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", newline="")
         return
     place = path.resolve()  # a link stays a link
-    file, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+    try:
+        file, name = tempfile.mkstemp(prefix=".numel-", dir=place.parent)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(file, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)

@@ -66,7 +66,9 @@ SUMMARY = ("summary", "nets.py:Net", "-i", "f32[5,3]")
 def test_count_of_a_file(here: Path, capsys: pytest.CaptureFixture[str]):
     code, out, err = run(capsys, "count", "x.safetensors")
     assert (code, err) == (0, "")
-    assert re.search(r"Total params +8\n", out)
+    assert re.search(r"Total params \(guessed by name\) +≥ 8\n", out)
+    assert "Trainable" not in out  # a file does not say what trains
+    assert "[roles-guessed]" in out
     assert re.search(r"Elements of unknown role +4\n", out)
 
 
@@ -105,6 +107,32 @@ def test_a_failed_forward_prints_what_ran_and_exits_with_1(here: Path, capsys: p
     assert (code, err) == (1, "")
     assert "≥ 60" in out
     assert "the forward stopped in last (Linear), called with f32[5,1]" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("where", [("-f", "csv"), ("-o", "r.json")])
+def test_a_failed_forward_says_so_on_stderr_where_the_output_does_not(
+    where: tuple[str, str], here: Path, capsys: pytest.CaptureFixture[str]
+):
+    code, _, err = run(capsys, "summary", "nets.py:Broken", "-i", "f32[5,3]", *where)
+    assert code == 1
+    assert err.startswith("numel: nets.py:Broken: the forward stopped in last: RuntimeError")
+    assert err.count("\n") == 1
+
+
+def test_a_model_that_needs_values_is_built_with_some(here: Path, capsys: pytest.CaptureFixture[str]):
+    (here / "reads.py").write_text(
+        "import torch\nclass Net(torch.nn.Linear):\n    def forward(self, x):\n        import beside\n"
+        "        return super().forward(x) if x.sum().item() > beside.LEAST else x\n"
+    )
+    (here / "beside.py").write_text("LEAST = -1e9\n")
+    built = ("reads.py:Net", "-k", "in_features=3", "-k", "out_features=2", "-i", "f32[5,3]")
+    for mode in ("auto", "real"):
+        code, out, _ = run(capsys, "summary", *built, "--mode", mode)
+        assert code == 0
+        assert re.search(r"MACs \(mult-adds\) +30\n", out)
+        assert "[allocated]" in out
+    assert run(capsys, "summary", *built, "--mode", "fake")[0] == 1
+    assert "beside" not in sys.modules
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv", "md", "txt"])
@@ -152,7 +180,9 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]):
         ("summary nets.py:Net -i f32[5,3", 2, "a shape that is not closed"),
         ("summary nets.py:Net -i q32[5,3]", 2, "no element type"),
         ("summary nets.py:Net -i f32[5,3] -o r.xlsx", 2, "known: terminal"),
-        ("summary nets.py:Net -i f32[5,3] -o no/r.md", 1, "no/r.md"),
+        ("summary nets.py:Net -i f32[5,3] -o no/r.md", 1, "no/r.md: no such directory"),
+        ("summary nets.py:Net -i f32[5,3] -o out", 2, "-o out: no suffix"),
+        ("summary nets.py:Net --top 3 --by type", 2, "belongs to the table 'tensor'"),
         ("summary nets.py:Net -i f32[5,3] -f json --depth 1", 2, "json holds the whole result"),
         ("summary x.safetensors -i f32[1]", 2, "no forward to give inputs to"),
         ("load nets.py", 1, "expected a result that numel saved"),
@@ -207,6 +237,13 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(here: Path):
     assert running.returncode == 130
     assert err.strip() == "numel: interrupted"  # below the ^C that a terminal shows
     assert not (here / "r.md").exists()
+
+
+def test_a_narrow_encoding_loses_signs_and_no_output(here: Path):
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = process("from numel.cli.main import script; script()", "read", "x.safetensors", env=env)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "fc.weight" in ran.stdout
 
 
 def test_colour_is_for_terminals(here: Path):

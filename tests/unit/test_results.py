@@ -78,7 +78,25 @@ def test_a_lower_bound_prints_its_sign_wherever_it_stands(report: Report):
 
 
 def test_coverage_counts_the_calls_that_have_a_formula():
-    assert "Operator calls with a formula  1 of 2" in UNCOSTED.text("terminal", width=100)
+    facts = dict(UNCOSTED.document().tables[-1].rows)
+    assert (facts["Operator calls"].value, facts["Operator calls without a formula"].value) == (2, 1)
+
+
+def test_the_batch_is_what_inputs_and_output_agree_on():
+    """The default LSTM takes (length, batch, width) and one image has no batch: nothing is divided by their sizes."""
+    def batch(given: TensorSpec, made: TensorSpec) -> int | None:
+        return Report(SNAPSHOT, Trace((CallRecord("", 0, -1, (given,), made),), inputs=(given,))).batch
+
+    assert batch(X, Y) == 4
+    assert batch(TensorSpec((3, 32, 32), F32), TensorSpec((8, 30, 30), F32)) is None
+    assert batch(TensorSpec((4,), F32), TensorSpec((4, 2), F32)) is None
+    assert "per sample" not in str(Report(SNAPSHOT, replace(TRACE, inputs=(X, W))))
+
+
+def test_columns_and_order_are_those_of_the_first_table():
+    first, second, _ = REPORT.document(columns="path params", sort="-macs", top=1).tables
+    assert [column.key for column in first.columns] == ["path", "params"]
+    assert (second.title, len(second.rows)) == ("Tensors", 1)
 
 
 def test_a_failed_forward_says_where_and_with_what():
@@ -99,8 +117,10 @@ def test_every_table_is_columns_of_equal_length(key: str):
         ({"columns": "params mac"}, "did you mean macs?"),
         ({"sort": "-size"}, "no sort column is called 'size'"),
         ({"depth": -1}, "depth -1: expected 0"),
-        ({"depth": 2, "by": "type"}, "depth belongs to the tree of layers"),
+        ({"depth": 2, "by": "type"}, "depth belongs to the table 'layers'; shown here: type"),
         ({"top": 0}, "top 0"),
+        ({"top": 3, "by": "type"}, "top or min_params belongs to the table 'tensor'"),
+        ({"fold": False, "by": "depth"}, "fold belongs to the table 'layers'"),
     ],
 )
 def test_a_wish_that_can_not_be_met_is_one_line(display: dict[str, Any], said: str):

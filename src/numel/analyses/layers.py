@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from numel.analyses.arrange import chosen
+from numel.analyses.arrange import chosen, ordered, with_columns
 from numel.analyses.cost import Costs, Work
 from numel.document import Cell, Column, Quantity, Table, bounded
 from numel.document.blocks import Unit
@@ -264,16 +264,21 @@ class _Node:
 
 def tree(
     snapshot: Snapshot, rows: Sequence[Layer], *, depth: int | None = None,
-    columns: str | Sequence[str] | None = None, fold: bool = True,
+    columns: str | Sequence[str] | None = None, sort: str | None = None, fold: bool = True,
 ) -> Table:  # fmt: skip
     """The modules down to `depth` (chosen to fit a screen when `None`), each with the sums of all that is below it.
 
     Equal neighbours (same class, shapes, tensors and work) with numbered names are one row whose numbers are their
     sum, unless `fold` is False. Parameters that a module with children holds itself get rows of their own, so that
-    the rows below a row and its own operators make up what it shows. Raises `ViewError` for an unknown column.
+    the rows below a row and its own operators make up what it shows. `sort` orders siblings by any column, also hidden.
+    Raises `ViewError` for an unknown column.
     """
     traced = bool(rows) and rows[0].work is not None
     keys = _default_columns(rows, traced) if columns is None else chosen(columns, _FIELDS, what="column")
+    shown_keys = list(keys)
+    if sort is not None:
+        (by,) = chosen(sort.lstrip("-+"), _FIELDS, what="sort column")
+        keys = keys if by in keys else [*keys, by]
     fields = [_FIELDS[key] for key in keys]
     with_buffers = bool({"nbytes", "buffers"} & set(keys))
     nodes = list(_nodes(snapshot, rows, fold, with_buffers))
@@ -286,13 +291,14 @@ def tree(
         captions.append("× n: n equal layers in one row, their numbers summed")
     if deepest > limit:
         captions.append(f"{limit} of {deepest} levels; deeper ones are in the rows above them")
-    return Table(
+    table = Table(
         "Layers",
         tuple(field.column for field in fields),
         tuple(tuple(_cell(field, node, whole) for field in fields) for node in shown),
         tuple(node.depth for node in shown),
         caption=" · ".join(captions),
     )
+    return table if sort is None else with_columns(ordered(table, sort), shown_keys)
 
 
 def _cell(field: _Field, node: _Node, whole: _Whole) -> Cell:

@@ -27,33 +27,40 @@ def totals(snapshot: Snapshot, trace: Trace | None, costs: Costs | None) -> Tabl
     """The lines that people look for below a summary; every figure is a number with a unit."""
     held = snapshot.totals
     if trace is None or costs is None:
-        return totals_table(held)
-    rows = [*_params(held), *_computed(trace, costs), *_sizes(held, trace, costs), ("Traced on", _how(trace))]
+        return totals_table(held, guessed=guessed(snapshot))
+    rows = [*_params(held, guessed(snapshot)), *_computed(trace, costs), *_sizes(held, trace, costs)]
+    rows.append(("Traced on", _how(trace)))
     return Table("Totals", _FACTS, tuple(rows), kind="facts")
 
 
-def totals_table(held: Totals) -> Table:
-    """The counts and bytes alone.
+def guessed(snapshot: Snapshot) -> bool:
+    """Whether the source, a file, does not say what its tensors are."""
+    return any(record.role == "unknown" or "role" in record.inferred for record in snapshot.tensors)
+
+
+def totals_table(held: Totals, *, guessed: bool = False) -> Table:
+    """The counts and bytes alone. `guessed` marks counts whose tensors a file does not tell apart.
 
     >>> [name for name, _ in totals_table(Totals(params=6, trainable=6)).rows]
     ['Total params', 'Trainable params', 'Non-trainable params', 'Params and buffers size']
     """
-    return Table("Totals", _FACTS, (*_params(held), *_sizes(held, None, None)), kind="facts")
+    return Table("Totals", _FACTS, (*_params(held, guessed), *_sizes(held, None, None)), kind="facts")
 
 
-def _params(held: Totals) -> Iterable[tuple[Cell, Cell]]:
-    def count(value: int) -> Quantity:
-        return Quantity(value, "count", at_least=not held.exact)
+def _params(held: Totals, guessed: bool) -> Iterable[tuple[Cell, Cell]]:
+    mark = " (guessed by name)" if guessed else ""
+
+    def count(value: int, all_told: bool = True) -> Quantity:
+        return Quantity(value, "count", at_least=not (held.exact and all_told))
 
     rows: list[tuple[Cell, Cell]] = []
-    if held.params or not held.unclassified:
-        rows.append(("Total params", count(held.params)))
-        if held.trainable or not held.unclassified:
-            rows += [("Trainable params", count(held.trainable)), ("Non-trainable params", count(held.frozen))]
+    rows.append((f"Total params{mark}", count(held.params, held.unclassified == 0)))
+    if not guessed:  # a file does not say what trains
+        rows += [("Trainable params", count(held.trainable)), ("Non-trainable params", count(held.frozen))]
     optional = (
         ("Elements of unknown role", held.unclassified),
         ("Packed params", held.packed),
-        ("Buffer elements", held.buffers),
+        (f"Buffer elements{mark}", held.buffers),
         ("Tied elements, counted once", held.tied),
     )
     rows += [(name, count(value)) for name, value in optional if value]
@@ -75,17 +82,23 @@ def _computed(trace: Trace, costs: Costs) -> Iterable[tuple[Cell, Cell]]:
     yield "FLOPs (2 × MACs)", number(total.flops)
     yield "Elementwise operations", number(total.elementwise)
     batch = batch_size(trace)
-    if batch is not None and batch > 1:
+    if batch is not None and batch > 1 and total.macs % batch == 0:
         yield f"MACs per sample (batch of {batch})", number(total.macs // batch)
         yield f"FLOPs per sample (batch of {batch})", number(total.flops // batch)
-    yield "Activations (output elements)", number(total.activations, "count")
-    yield "Operator calls with a formula", f"{total.ops - total.uncosted:,} of {total.ops:,}"
+    yield "Activations (output elements)", Quantity(total.activations, "count", at_least=partial)
+    yield "Operator calls", Quantity(total.ops, "count", at_least=partial)
+    yield "Operator calls without a formula", Quantity(total.uncosted, "count")
 
 
 def batch_size(trace: Trace) -> int | None:
-    """The first size of the first input, which is the batch in nearly every model; `None` without one."""
-    first = next(tensors_in(trace.inputs), None)
-    return first.shape[0] if first is not None and first.shape else None
+    """The first size of every input and of the first output, where all have more than one and agree; else `None`.
+
+    A model over sequences that puts their length first, and keeps it, is taken for one over a batch of that length.
+    """
+    given = list(tensors_in(trace.inputs))
+    made = next(tensors_in(trace.calls[0].outputs), None) if trace.calls else None
+    sizes = {spec.shape[0] if len(spec.shape) > 1 else None for spec in (*given, *((made,) if made else ()))}
+    return sizes.pop() if given and made and len(sizes) == 1 else None
 
 
 def _sizes(held: Totals, trace: Trace | None, costs: Costs | None) -> Iterable[tuple[Cell, Cell]]:
@@ -163,7 +176,7 @@ def _tied(snapshot: Snapshot) -> Iterable[Note]:
         if path.rpartition(".")[0] not in shared:
             by_module.setdefault(first, []).append(path)
     for first, places in by_module.items():
-        yield Note("shared-module", "info", f"is also {_listed(places)}: its tensors are counted once", first)
+        yield Note("shared-module", "info", f"{first} is also {_listed(places)}: its tensors are counted once", first)
     by_tensor: dict[str, list[str]] = {}
     elements: dict[str, int | None] = {}
     for record in snapshot.tensors:
@@ -172,8 +185,9 @@ def _tied(snapshot: Snapshot) -> Iterable[Note]:
             elements[record.alias_of] = record.numel
     for first, places in by_tensor.items():
         numel = elements[first]
-        size = "" if numel is None else f" ({numel:,} elements)"
-        yield Note("tied", "info", f"{_listed(places)} is tied to it{size}: counted once", first)
+        size = "" if numel is None else f", {numel:,} elements each"
+        verb = "is" if len(places) == 1 else "are"
+        yield Note("tied", "info", f"{_listed(places)} {verb} tied to {first}{size}: counted once", first)
 
 
 def _uncosted(costs: Costs) -> Iterable[Note]:

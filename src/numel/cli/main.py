@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,9 @@ def numel() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` when `None`); the result is the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a sign that the terminal lacks is no reason to print nothing
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     try:
         done = numel.main(args=None if args is None else list(args), prog_name="numel", standalone_mode=False)
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from numel.results import Report
     from numel.views import Viewable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -105,12 +106,27 @@ def write(result: Viewable, output: str | None, format: str | None, **display: A
     from numel.views import colored
 
     given = {name: value for name, value in display.items() if value is not None and value != ()}
+    if "by" in given:
+        given["by"] = " ".join(given["by"])
     if output is not None and output != "-":
+        if format is None and not Path(output).suffix:
+            raise click.UsageError(f"-o {output}: no suffix to tell the format by; add one, or -f NAME")
         result.save(Path(output), format=format, **given)
     elif format is None:
         result.show(**given)
     else:
         click.echo(result.text(format, color=colored(sys.stdout), **given), nl=False)
+
+
+def finished(report: Report, target: str, *, silent: bool) -> int:
+    """The exit code: 1 for a forward that stopped, which stderr hears of where the output does not show it."""
+    failed = None if report.trace is None else report.trace.failure
+    if failed is None:
+        return 0
+    if silent:
+        where, words = failed.path or "the root", " ".join(failed.message.split())
+        click.echo(f"numel: {target}: the forward stopped in {where}: {failed.error}: {words}", err=True)
+    return 1
 
 
 @contextmanager

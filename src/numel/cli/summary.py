@@ -30,4 +30,4 @@ def summary(
         report = api.summary(target, inputs, mode=mode, options=dict(options), trust_remote_code=trust_remote_code)
         _ = report.layers
     shared.write(report, output, format, fold=False if unfold else None, **display)
-    return 1 if report.trace is not None and report.trace.failure is not None else 0
+    return shared.finished(report, target, silent=output is not None or format in ("csv", "json"))

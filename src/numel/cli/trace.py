@@ -26,4 +26,4 @@ def trace(
     with shared.progress("tracing"):
         report = api.trace(target, inputs, mode=mode, options=dict(options), trust_remote_code=trust_remote_code)
     shared.write(report, output, format, **display)
-    return 1 if report.trace is not None and report.trace.failure is not None else 0
+    return shared.finished(report, target, silent=output is not None or format in ("csv", "json"))

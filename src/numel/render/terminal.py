@@ -1,8 +1,8 @@
 """The terminal: every line fits the width, in colour or without.
 
 Rows are laid out here and not by rich's Table, which takes seconds for 10,000 rows; rich gives styles and segments.
-What does not fit gives way in this order: long names are cut in the middle, counts go from all digits to K M B, share
-bars go, then columns go from the right, and the reader is told which.
+What does not fit gives way in this order: counts go from all digits to K M B, share bars go, long names are cut in the
+middle, then columns go from the right, and the reader is told which.
 """
 
 from __future__ import annotations
@@ -219,16 +219,18 @@ def _table(table: Table, width: int) -> Iterator[Line]:
         return
     rows = [*table.rows, *((table.total,) if table.total is not None else ())]
     base = min(table.depths or (0,))
-    most = max(1, width // 8)  # levels of guides: of a deeper tree the left ones are cut
-    extra = [3 * min(depth - base, most) for depth in table.depths or ()]
-    extra += [0] * (len(rows) - len(extra))
+    levels = [depth - base for depth in table.depths or ()]
+    # a deep tree gets narrower guides before names are cut, and of a deeper one the left guides are cut
+    step = next((n for n in (3, 2) if n * max(levels, default=0) + _LEAST_LABEL <= width * 2 // 5), 1)
+    most = max(1, (width * 2 // 5 - _LEAST_LABEL) // step)
+    extra = [step * min(level, most) for level in levels] + [0] * (len(rows) - len(levels))
     fields = [_field(column, [row[i] for row in rows]) for i, column in enumerate(table.columns)]
     if rows:
         fields[0] = _label(fields[0], labels(table), extra)
     shown, hidden = _fit(fields, width)
     if shown[0].width < shown[0].natural[False]:
-        most = max(1, min(most, (shown[0].width - _LEAST_LABEL) // 3))
-    trunks = guides(table.depths or (), most)
+        most = max(1, min(most, (shown[0].width - _LEAST_LABEL) // step))
+    trunks = guides(table.depths or (), most, step)
     trunks += [""] * (len(rows) - len(trunks))
     rule = Segment("─" * (sum(field.width for field in shown) + _GAP * (len(shown) - 1)), _DIM)
     yield _joined([(_aligned(middle(field.title, field.width), field), _BOLD) for field in shown])
@@ -317,9 +319,10 @@ def _fit(fields: list[_Field], width: int) -> tuple[list[_Field], list[_Field]]:
     shown = list(fields)
     while True:
         for short, bar, label, text in (
-            (False, True, width * 2 // 5, 24),
-            (True, True, width * 2 // 5, 24),
-            (True, True, width * 3 // 10, 14),
+            (False, True, width * 2 // 5, 32),
+            (True, True, width * 2 // 5, 32),
+            (True, False, width * 2 // 5, 24),
+            (True, False, width * 2 // 5, 14),
             (True, False, width * 3 // 10, 14),
         ):
             least = [field.least(short, bar, text if i else label) for i, field in enumerate(shown)]

@@ -16,6 +16,7 @@ from numel.document import Cell, Column, Quantity, Table
 from numel.document.blocks import Unit
 
 UNKNOWN = "?"
+_TIPS = {3: ("├─ ", "└─ "), 2: ("├ ", "└ "), 1: ("├", "└")}
 ROOT = "(root)"  # the empty path, as a reader sees it
 
 _THOUSANDS = ("", "K", "M", "B", "T")
@@ -234,14 +235,16 @@ def labels(table: Table) -> list[str]:
     return texts
 
 
-def guides(depths: Sequence[int], most: int) -> list[str]:
-    """What stands before each label of a tree in preorder: three columns a level, at most `most` levels.
+def guides(depths: Sequence[int], most: int, step: int = 3) -> list[str]:
+    """What stands before each label of a tree in preorder: `step` columns a level (3, 2 or 1), at most `most` levels.
 
     Levels beyond are cut at the left and marked `⋯`. The rows of the least depth have no guide.
 
-    >>> guides((0, 1, 2, 1), 4)
-    ['', '├─ ', '│  └─ ', '└─ ']
+    >>> guides((0, 1, 2, 1), 4), guides((0, 1, 2, 1), 4, step=1)
+    (['', '├─ ', '│  └─ ', '└─ '], ['', '├', '│└', '└'])
     """
+    past, gap = "│  "[:step], "   "[:step]
+    dots, (fork, corner) = "⋯  "[:step], _TIPS[step]
     base = min(depths, default=0)
     ends = [False] * len(depths)
     later: list[bool] = []  # by level: a sibling follows further down
@@ -261,11 +264,11 @@ def guides(depths: Sequence[int], most: int) -> list[str]:
             continue
         del open_levels[level - 1 :]
         open_levels.extend([False] * (level - 1 - len(open_levels)))
-        tip = "└─ " if ends_here else "├─ "
+        tip = corner if ends_here else fork
         if level > most:
             kept = open_levels[level - most + 1 :] if most > 2 else []
-            drawn.append("⋯  " + "".join("│  " if each else "   " for each in kept) + tip if most > 1 else tip)
+            drawn.append(dots + "".join(past if each else gap for each in kept) + tip if most > 1 else tip)
         else:
-            drawn.append("".join("│  " if each else "   " for each in open_levels) + tip)
+            drawn.append("".join(past if each else gap for each in open_levels) + tip)
         open_levels.append(not ends_here)
     return drawn

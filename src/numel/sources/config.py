@@ -5,6 +5,7 @@ Naming one's own code is consent to run it. A configuration's code from the hub 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from numel.errors import NumelError, TargetError
+from numel.errors import MissingExtra, NumelError, TargetError
 from numel.extras import need
 from numel.facts.note import Note
 from numel.sources.bytes import LocalFile, printable
@@ -42,12 +43,15 @@ Options = Mapping[str, Any]
 Built = tuple["torch.nn.Module", tuple[Note, ...]]
 
 
-def build(target: str, *, options: Options | None = None, trust_remote_code: bool = False) -> Built:
+def build(
+    target: str, *, options: Options | None = None, trust_remote_code: bool = False, allocate: bool = False
+) -> Built:  # fmt: skip
     """The model that `target` names, on the meta device where its constructor allows it, and notes on how it was built.
 
     `target` is "pkg.mod:callable", "file.py:Name", "torchvision:NAME", "timm:NAME", or "hf:" and a config.json, a
     directory with one or a hub name. `options` go to the callable, or override fields of the configuration. Models of
-    the three schemes are in eval mode, user code as it was built. Raises `TargetError` and `MissingExtra`.
+    the three schemes are in eval mode, user code as it was built. `allocate` builds it for real, with random weights.
+    Raises `TargetError` and `MissingExtra`.
 
     >>> model, notes = build("torch.nn:Linear", options={"in_features": 3, "out_features": 2})
     >>> model.weight.device.type, notes
@@ -58,16 +62,16 @@ def build(target: str, *, options: Options | None = None, trust_remote_code: boo
     scheme, _, name = target.partition(":")
     with _undisturbed(torch):
         if scheme not in SCHEMES:
-            return _own_code(torch, target, chosen)
+            return _own_code(torch, target, chosen, allocate)
         target = printable(target)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if scheme == "torchvision":
-                model, notes = _torchvision(torch, target, name, chosen)
+                model, notes = _torchvision(torch, target, name, chosen, allocate)
             elif scheme == "timm":
-                model, notes = _timm(torch, target, name, chosen)
+                model, notes = _timm(torch, target, name, chosen, allocate)
             else:
-                model, notes = _transformers(torch, target, name, chosen, trust_remote_code)
+                model, notes = _transformers(torch, target, name, chosen, trust_remote_code, allocate)
         return model.eval(), notes
 
 
@@ -105,31 +109,10 @@ def _undisturbed(torch: Any) -> Iterator[None]:
                 torch.set_default_device(before)
 
 
-def _constructed(torch: Any, target: str, make: Callable[[], Any]) -> Built:
+def _constructed(torch: Any, target: str, make: Callable[[], Any], allocate: bool) -> Built:
     """What `make` returns on the first that works: meta, meta with real constants, fake tensors, the CPU."""
-    notes: tuple[Note, ...] = ()
     try:
-        try:
-            with torch.device("meta"):
-                model = make()
-        except Exception as on_meta:
-            # e.g. .item() in a constructor; whether the error is of the code's own making shows on cpu
-            try:
-                with torch.device("meta"), _real_constants(torch):
-                    model = make()
-                _to_meta(torch, model, torch.nn.Parameter)
-            except Exception:
-                reason = f"its constructor does not run on the meta device ({_summary(on_meta)})"
-                try:
-                    from torch._subclasses import FakeTensor, FakeTensorMode
-
-                    with FakeTensorMode(allow_non_fake_inputs=True):
-                        model = make()
-                    _to_meta(torch, model, FakeTensor)
-                    notes = (Note("built-on-fake", "info", f"built on fake tensors: {reason}"),)
-                except Exception:
-                    model = make()
-                    notes = (Note("built-on-cpu", "info", f"built on the CPU with real memory: {reason}"),)
+        model, notes = (make(), ()) if allocate else _unallocated(torch, make)
     except NumelError:
         raise
     except (Exception, SystemExit) as error:
@@ -137,6 +120,28 @@ def _constructed(torch: Any, target: str, make: Callable[[], Any]) -> Built:
     if not isinstance(model, torch.nn.Module):
         raise TargetError(f"{target}: returned {type(model).__qualname__}; expected a torch.nn.Module")
     return model, notes
+
+
+def _unallocated(torch: Any, make: Callable[[], Any]) -> tuple[Any, tuple[Note, ...]]:
+    try:
+        with torch.device("meta"):
+            return make(), ()
+    except Exception as error:
+        # e.g. .item() in a constructor; whether the error is of the code's own making shows on cpu
+        reason = f"its constructor does not run on the meta device ({_summary(error)})"
+    with contextlib.suppress(Exception):
+        with torch.device("meta"), _real_constants(torch):
+            model = make()
+        _to_meta(torch, model, torch.nn.Parameter)
+        return model, ()
+    with contextlib.suppress(Exception):
+        from torch._subclasses import FakeTensor, FakeTensorMode
+
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            model = make()
+        _to_meta(torch, model, FakeTensor)
+        return model, (Note("built-on-fake", "info", f"built on fake tensors: {reason}"),)
+    return make(), (Note("built-on-cpu", "info", f"built on the CPU with real memory: {reason}"),)
 
 
 def _real_constants(torch: Any) -> Any:
@@ -181,20 +186,20 @@ def _to_meta(torch: Any, model: Any, kind: Any) -> None:
 # ── user code ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _own_code(torch: Any, target: str, options: dict[str, Any]) -> Built:
+def _own_code(torch: Any, target: str, options: dict[str, Any], allocate: bool) -> Built:
     file, name = _split(target)
     source, _, attribute = target.partition(":")
     target = printable(target)
     if file is None:
         if os.getcwd() not in sys.path:  # a console script's own folder is on the path, the user's is not
             sys.path.insert(0, os.getcwd())
-        return _called(torch, target, _imported(target, source), attribute, options)
+        return _called(torch, target, _imported(target, source), attribute, options, allocate)
     if not _is_file(file):
         raise TargetError(f"{target}: no file {printable(file)}{_siblings(file)}")
     if not name:
         raise TargetError(f"{target}: name what to build, as in '{target}:Net'{_defined(file)}")
     with _loaded(target, file) as module:
-        return _called(torch, target, module, name, options)
+        return _called(torch, target, module, name, options, allocate)
 
 
 def _split(target: str) -> tuple[Path | None, str]:
@@ -205,7 +210,9 @@ def _split(target: str) -> tuple[Path | None, str]:
     return (Path(before + ".py").expanduser(), name) if found else (None, "")
 
 
-def _called(torch: Any, target: str, module: ModuleType, name: str, options: dict[str, Any]) -> Built:
+def _called(
+    torch: Any, target: str, module: ModuleType, name: str, options: dict[str, Any], allocate: bool
+) -> Built:  # fmt: skip
     found: Any = module
     for part in name.split("."):
         try:
@@ -229,7 +236,7 @@ def _called(torch: Any, target: str, module: ModuleType, name: str, options: dic
             signature.bind(**options)
         except TypeError as error:
             raise TargetError(f"{target}: {error}; it takes {_cut(str(signature))}") from error
-    return _constructed(torch, target, lambda: found(**options))
+    return _constructed(torch, target, lambda: found(**options), allocate)
 
 
 def _imported(target: str, source: str) -> ModuleType:
@@ -247,27 +254,44 @@ def _imported(target: str, source: str) -> ModuleType:
 
 @contextmanager
 def _loaded(target: str, file: Path) -> Iterator[ModuleType]:
-    """The module of one file. Its folder is on sys.path inside; it and its neighbours are not registered afterwards."""
+    """The module of one file; it and its neighbours are not registered afterwards."""
     file = file.resolve()
-    folder = file.parent
-    before = dict(sys.modules)
     # a class finds its module by this name while it is defined; a name that is taken stays with its owner
-    name = file.stem if file.stem not in before else f"_numel_target_{file.stem}"
+    name = file.stem if file.stem not in sys.modules else f"_numel_target_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise TargetError(f"{target}: {printable(file)} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    writes = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    sys.path.insert(0, str(folder))
-    sys.modules[name] = module
-    importlib.invalidate_caches()
-    try:
+    with _beside(file.parent):
+        sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             raise TargetError(f"{target}: loading it raised {_summary(error)} ({_location(error)})") from error
         yield module
+
+
+@contextmanager
+def searching(target: str) -> Iterator[None]:
+    """While a model of the user's own code runs: what it imports then is found where it was found at first."""
+    if target.partition(":")[0] in SCHEMES or ":" not in target:
+        yield
+        return
+    file, _ = _split(target)
+    with _beside(Path.cwd() if file is None else file.resolve().parent):
+        yield
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """The folder on sys.path; afterwards neither it nor what was imported from it is registered."""
+    before = dict(sys.modules)
+    writes = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
     finally:
         sys.dont_write_bytecode = writes
         if str(folder) in sys.path:
@@ -290,7 +314,7 @@ def _lies_in(module: ModuleType | None, folder: Path) -> bool:
 # ── libraries of models ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _torchvision(torch: Any, target: str, name: str, options: dict[str, Any]) -> Built:
+def _torchvision(torch: Any, target: str, name: str, options: dict[str, Any], allocate: bool) -> Built:
     models = _library("torchvision.models", "torch")
     try:
         builder = models.get_model_builder(name)
@@ -299,15 +323,15 @@ def _torchvision(torch: Any, target: str, name: str, options: dict[str, Any]) ->
         raise TargetError(f"{target}: torchvision has no model {name!r}{near}") from error
     _no_weights(target, options, "weights", "weights_backbone", "pretrained", "pretrained_backbone")
     absent = {key: None for key in ("weights", "weights_backbone") if key in inspect.signature(builder).parameters}
-    return _constructed(torch, target, lambda: builder(**{**absent, **options}))
+    return _constructed(torch, target, lambda: builder(**{**absent, **options}), allocate)
 
 
-def _timm(torch: Any, target: str, name: str, options: dict[str, Any]) -> Built:
+def _timm(torch: Any, target: str, name: str, options: dict[str, Any], allocate: bool) -> Built:
     timm = _library("timm", "torch")
     if not timm.is_model(name.partition(".")[0]):
         raise TargetError(f"{target}: timm has no model {name!r}{suggestion(name, timm.list_models())}")
     _no_weights(target, options, "pretrained", "checkpoint_path")
-    return _constructed(torch, target, lambda: timm.create_model(name, **{"pretrained": False, **options}))
+    return _constructed(torch, target, lambda: timm.create_model(name, **{"pretrained": False, **options}), allocate)
 
 
 def _no_weights(target: str, options: dict[str, Any], *names: str) -> None:
@@ -319,7 +343,10 @@ def _no_weights(target: str, options: dict[str, Any], *names: str) -> None:
 def _library(name: str, extra: str) -> Any:
     try:
         return need(name, extra=extra)
-    except NumelError:
+    except MissingExtra as error:
+        library = name.partition(".")[0]
+        if library in SCHEMES:  # no extra brings them: their wheels want torch builds of their own
+            raise MissingExtra(f"{library} is not installed; install it with: pip install {library}") from error
         raise
     except ModuleNotFoundError as error:
         raise TargetError(f"{name.partition('.')[0]} needs {error.name}, which is not installed") from error
@@ -333,7 +360,9 @@ def _library(name: str, extra: str) -> Any:
 # ── transformers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _transformers(torch: Any, target: str, name: str, options: dict[str, Any], trust: bool) -> Built:
+def _transformers(
+    torch: Any, target: str, name: str, options: dict[str, Any], trust: bool, allocate: bool
+) -> Built:  # fmt: skip
     file, source = _configuration(target, name)
     fields = read_json(file)
     if not isinstance(fields, dict):
@@ -350,7 +379,7 @@ def _transformers(torch: Any, target: str, name: str, options: dict[str, Any], t
         except Exception as error:  # a field that it refuses, or a class that it cannot import
             text = f"{target}: transformers {transformers.__version__} makes nothing of it ({_summary(error)})"
             raise TargetError(text) from error
-        model, how = _constructed(torch, target, make)
+        model, how = _constructed(torch, target, make, allocate)
     finally:
         logs.set_verbosity(verbosity)
     return model, notes + how
@@ -370,7 +399,7 @@ def _configuration(target: str, name: str) -> tuple[Path, str]:
     if not _HUB_NAME.fullmatch(name):
         raise TargetError(f"{target}: no such file, and no hub name (expected org/name){_siblings(place)}")
     hub = _library("huggingface_hub", "hub")
-    errors = hub.errors
+    errors = _library("huggingface_hub.errors", "hub")
     try:
         return Path(hub.hf_hub_download(name, "config.json")), name
     except errors.GatedRepoError as error:
@@ -421,7 +450,8 @@ def _maker(
         cls = classes[0]
     else:
         cls = _head(transformers, config)
-        text = f"the configuration names no class of transformers {transformers.__version__}; built as {cls.__name__}"
+        what = f"names {named[0]!r}, which is none" if named else "names no class"
+        text = f"the configuration {what} of transformers {transformers.__version__}; built as {cls.__name__}"
         notes.append(Note("head-guessed", "warning", text))
     if remote:
         text = f"the configuration's own code (auto_map) was not run; built by transformers' {cls.__name__}"

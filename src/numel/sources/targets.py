@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,18 @@ _URL = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Exactly one of `snapshot`, `model` (whose snapshot the caller makes) and `saved` is set."""
+    """Exactly one of `snapshot`, `model` (whose snapshot the caller makes) and `saved` is set.
+
+    A model that was built here can be built again: `allocated()` gives it with real, random weights. `searching()` is
+    to be active while it runs.
+    """
 
     snapshot: Snapshot | None
     model: Any | None
     notes: tuple[Note, ...] = ()
     saved: Path | None = None
+    allocated: Callable[[], Any] | None = None
+    searching: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def resolve(target: Any, *, options: Mapping[str, Any] | None = None, trust_remote_code: bool = False) -> Resolved:
@@ -97,8 +105,11 @@ def _directory(place: Path, options: dict[str, Any], trust: bool) -> Resolved:
 
 
 def _built(target: str, options: dict[str, Any], trust: bool) -> Resolved:
+    def allocated() -> Any:
+        return config.build(target, options=options, trust_remote_code=trust, allocate=True)[0]
+
     model, notes = config.build(target, options=options, trust_remote_code=trust)
-    return Resolved(None, model, notes)
+    return Resolved(None, model, notes, allocated=allocated, searching=partial(config.searching, target))
 
 
 def _without(target: Any, options: dict[str, Any], what: str) -> Any:
