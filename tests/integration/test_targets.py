@@ -356,10 +356,16 @@ def test_timm_models(torchvision):
     assert params("timm:resnet50", pretrained=False) == 25_557_032
 
 
-def test_a_missing_library_names_its_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MissingExtra, match=r"numel\[torch\]"):
-        config.build("timm:resnet50")
+@pytest.mark.parametrize(
+    ("library", "target", "install"),
+    [("timm", "timm:resnet50", "pip install timm"), ("transformers", "hf:examples/resnet-50", r"numel\[hub\]")],
+)
+def test_a_missing_library_says_how_to_install_it(monkeypatch, library, target, install):
+    """timm and torchvision are in no extra: their wheels want torch builds of their own."""
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.chdir(Path(__file__).parents[2])
+    with pytest.raises(MissingExtra, match=install):
+        config.build(target)
 
 
 def test_a_library_that_lacks_one_of_its_own_names_that_one(monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import os
 import random
 import warnings
 from collections.abc import Callable
@@ -492,3 +493,45 @@ def test_models_of_transformers_are_untouched(kind, training):
     inputs = default_inputs(model)
     assert inputs is not None
     held(model, inputs)
+
+
+# ── what a forward changes beside its model ──────────────────────────────────────────────────────────────────────────
+
+CACHE: dict[str, Any] = {}
+CALLS = 0
+
+
+class Reaching(nn.Linear):
+    """Fills a global, counts in one, writes to its class, turns switches; ends well or badly."""
+
+    table: dict[str, Any] = {}  # noqa: RUF012  # shared on purpose
+
+    def forward(self, x):
+        global CALLS
+        CALLS += 1
+        CACHE["ones"] = self.table["ones"] = torch.ones(4, device=x.device)
+        type(self).seen = x.shape
+        torch.set_default_device("meta")
+        torch.use_deterministic_algorithms(True)
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.benchmark = True
+        os.environ["NUMEL_REACHED"] = "1"
+        if x.shape[0] == 3:
+            raise ValueError("midway")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("mode", ["meta", "fake", "real"])
+@pytest.mark.parametrize("rows", [2, 3])
+def test_globals_classes_switches_and_the_environment_are_as_before(mode, rows):
+    model = Reaching(4, 4)
+    before = process()
+    found = trace(model, f"f32[{rows},4]", mode=mode)
+    assert (found.failure is None) == (rows == 2)
+    assert (CACHE, CALLS, Reaching.table, hasattr(Reaching, "seen")) == ({}, 0, {}, False)
+    assert torch.ones(1).device.type == "cpu"
+    assert "NUMEL_REACHED" not in os.environ
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert differences(before, process()) == {}

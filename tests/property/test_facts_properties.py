@@ -27,6 +27,7 @@ from numel.facts import (
     TensorSpec,
     Totals,
     Trace,
+    above_of,
     dtype,
     known_dtypes,
     tensors_in,
@@ -164,7 +165,8 @@ def test_rows_add_up_to_the_total_in_every_view(s):
 def test_every_module_but_the_root_is_the_child_of_one(s):
     below = [child for each in s.children().values() for child in each]
     assert sorted(child.path for child in below) == sorted(module.path for module in s.modules if module.path)
-    assert all(child.parent == path for path, each in s.children().items() for child in each)
+    paths = {module.path for module in s.modules}
+    assert all(above_of(child.path, paths) == path for path, each in s.children().items() for child in each)
 
 
 @unhurried

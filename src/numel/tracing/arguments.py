@@ -50,7 +50,8 @@ def is_shape(value: Any) -> bool:
 
 
 def _top(value: Any) -> Any:
-    return _of_shape(value) if is_shape(value) else _read(value)
+    """A tuple of ints is a shape; a list of them, as lengths are, is what it is."""
+    return _of_shape(value) if isinstance(value, tuple) and is_shape(value) else _read(value)
 
 
 def _of_shape(value: Any) -> InputSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import gc
+import os
 import random
 import sys
 import threading
@@ -47,16 +48,16 @@ def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
     """Whatever happens inside, the module tree, the inputs and the process are afterwards as they were before.
 
     Kept: every module's class and `__dict__` with its dictionaries of parameters, buffers, children and hooks; lists,
-    dictionaries, sets and plain objects that its attributes, its hooks or the inputs hold; random states of Python,
-    NumPy and torch; gradient mode; the attention fast path; warning filters. Tensor values are kept when a write is
-    announced (`States.before_write`): on meta tensors there is none.
+    dictionaries, sets and plain objects that its attributes, its hooks or the inputs hold; attributes and globals of
+    the files that define the modules' classes; random states of Python, NumPy and torch; torch's switches; warning
+    filters; the environment. Tensor values are kept when a write is announced (`States.before_write`): on meta tensors
+    there is none.
     """
     with _TURN:
         states = States(model, inputs)
         generators = _generators()
-        grad = torch.is_grad_enabled()
-        default_dtype = torch.get_default_dtype()
-        fastpath = torch.backends.mha.get_fastpath_enabled()
+        switches = [(get, put, get()) for get, put in _SWITCHES]
+        environment = dict(os.environ)
         try:
             torch.backends.mha.set_fastpath_enabled(False)
             with warnings.catch_warnings():
@@ -64,12 +65,43 @@ def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
                 yield states
         finally:
             states.restore()
-            torch.backends.mha.set_fastpath_enabled(fastpath)
-            torch.set_grad_enabled(grad)
-            if torch.get_default_dtype() is not default_dtype:
-                torch.set_default_dtype(default_dtype)
+            for get, put, before in switches:
+                if get() != before:
+                    put(before)
+            if os.environ != environment:
+                os.environ.clear()
+                os.environ.update(environment)
             for put_back, state in generators:
                 put_back(state)
+
+
+def _set_default_device(device: torch.device) -> None:
+    torch.set_default_device(None)  # the state in which nothing was set
+    if torch.get_default_device() != device:
+        torch.set_default_device(device)
+
+
+def _switch(place: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    return functools.partial(getattr, place, name), functools.partial(setattr, place, name)
+
+
+# what a forward can set for the whole process: how to ask and how to put it back
+_SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, _set_default_device),
+    (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.is_anomaly_enabled, lambda on: torch.autograd.set_detect_anomaly(on)),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp),
+    (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
+    (torch.backends.cuda.math_sdp_enabled, torch.backends.cuda.enable_math_sdp),
+    (torch.backends.cuda.cudnn_sdp_enabled, torch.backends.cuda.enable_cudnn_sdp),
+    _switch(torch.backends.cudnn, "benchmark"),
+    _switch(torch.backends.cudnn, "deterministic"),
+)
 
 
 def _generators() -> list[tuple[Any, Any]]:
@@ -106,6 +138,7 @@ class States:
         self._objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._slots: list[tuple[Any, dict[str, Any]]] = []
         self._classes: list[tuple[Any, type]] = []
+        self._attributes: list[tuple[type, dict[str, Any]]] = []
         self._generators: list[tuple[Callable[[Any], Any], Any]] = []
         self._scripted: list[tuple[Any, dict[str, Any]]] = []
         self._tensors: list[torch.Tensor] = []
@@ -113,7 +146,7 @@ class States:
         self._places: set[int | None] = set()
         self._written: dict[int, tuple[Any, Any]] = {}
         seen: set[int] = set()
-        pending: list[Any] = [inputs]
+        pending: list[Any] = [inputs, *self._shared(model)]
         for module in model.modules():
             state = module.__dict__
             self._objects.append((state, state.copy()))
@@ -166,6 +199,20 @@ class States:
                 self._slots.append((value, slots))
                 pending.extend(slots.values())
 
+    def _shared(self, model: torch.nn.Module) -> Iterator[Any]:
+        """Containers that the modules' own classes and the files that define them hold; both are kept themselves."""
+        spaces: dict[str, Any] = {}
+        types_of_modules = {type(module) for module in model.modules()}
+        for kind in {each for one in types_of_modules for each in one.__mro__}:
+            if kind.__module__.partition(".")[0] not in ("torch", "builtins"):
+                self._attributes.append((kind, dict(vars(kind))))
+                yield from (value for value in vars(kind).values() if type(value) in _BUILT_IN)
+                spaces[kind.__module__] = sys.modules.get(kind.__module__)
+        for space in spaces.values():
+            if isinstance(space, types.ModuleType):
+                self._objects.append((vars(space), vars(space).copy()))
+                yield from [value for value in vars(space).values() if type(value) in _BUILT_IN]
+
     def before_write(self, tensor: torch.Tensor) -> None:
         """Keep the version of every tensor found at the start, before the first write to any; and the bytes that one of
         them shares, before the first write there."""
@@ -188,6 +235,12 @@ class States:
         for module, kind in self._classes:
             if type(module) is not kind:
                 module.__class__ = kind
+        for kind, attributes in self._attributes:
+            for name in vars(kind).keys() - attributes.keys():
+                delattr(kind, name)
+            for name, value in attributes.items():
+                if vars(kind).get(name) is not value:
+                    setattr(kind, name, value)
         for container in self._empty:
             if container:
                 container.clear()
