@@ -5,14 +5,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench gold readme clean
+.PHONY: help demo test lint bench readme clean
 
 help:
 	@echo "make demo    summaries of ResNet-50, ViT-B/16 and Llama-3-8B from their configurations, without weights"
 	@echo "make test    every test and doctest"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   speed and memory beside their floors and the peers"
-	@echo "make gold    write the expected outputs under tests/ anew"
 	@echo "make readme  write the example outputs in the READMEs anew"
 
 .venv/bin/python:
@@ -51,9 +50,6 @@ lint: .venv/.dev
 
 bench: .venv/.peers
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
-
-gold: .venv/.dev
-	NUMEL_GOLD=write $(BIN)/python -m pytest -q tests
 
 readme: .venv/.dev
 	NUMEL_GOLD=write $(BIN)/python -m pytest -q tests -k readme

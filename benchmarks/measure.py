@@ -35,7 +35,7 @@ def paired(contenders: Mapping[str, Contender], *, rounds: int, most_seconds: fl
         try:
             took = _seconds(run)
         except Exception as error:
-            Console(stderr=True).print(f"[yellow]{name}: {type(error).__name__}: {str(error).splitlines()[0][:160]}")
+            Console(stderr=True).print(f"[yellow]{name}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
             del running[name]
             continue
         if took > most_seconds:

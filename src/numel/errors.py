@@ -4,7 +4,6 @@
     ├── TargetError        a target that names nothing, or nothing that numel can read
     │   └── FormatError    a file that is not what its format allows
     ├── InputsError        an inputs notation that does not parse, or inputs that do not fit
-    ├── TraceFailed        a forward that could not be followed in any mode
     ├── SchemaError        a saved result of an unknown or newer schema
     ├── ViewError          a column, sort key, view or renderer that does not exist
     └── MissingExtra       an optional library that is not installed
@@ -31,10 +30,6 @@ class InputsError(NumelError):
     """The inputs do not parse, or do not fit the model."""
 
     exit_code = 2
-
-
-class TraceFailed(NumelError):
-    """The forward could not be followed in any mode."""
 
 
 class SchemaError(NumelError):

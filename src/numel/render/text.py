@@ -95,21 +95,6 @@ def shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) if shape else "scalar"
 
 
-def count_text(value: float, *, short: bool = False) -> str:
-    """A count: all its digits in groups of three, or four digits and K, M, B or T."""
-    return _number_text(value, "count", short)
-
-
-def ops_text(value: float) -> str:
-    """A number of operations: `4.089 G`, `3.911 T`."""
-    return _number_text(value, "ops", short=True)
-
-
-def nbytes_text(value: float) -> str:
-    """A size: `512 B`, `97.49 MiB`."""
-    return _number_text(value, "bytes", short=True)
-
-
 def share_text(value: float) -> str:
     """A share of one as percent; what would round to nothing is `<0.1 %`.
 

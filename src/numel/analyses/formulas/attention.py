@@ -70,7 +70,9 @@ def sdpa(
     query: TensorSpec, key: TensorSpec, value: TensorSpec, attn_mask: Any = None, dropout_p: Any = 0.0,
     is_causal: Any = False, *_: Any, outputs: Any, attn_bias: Any = None, **named: Any,
 ) -> Cost | None:  # fmt: skip
-    """(query, key, value, mask, dropout_p, is_causal, ...).
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    (query, key, value, mask, dropout_p, is_causal, ...).
 
     >>> from numel.facts.dtype import dtype
     >>> q = TensorSpec((2, 8, 16, 64), dtype("f32"))
@@ -86,7 +88,10 @@ def sdpa_flash(
     query: TensorSpec, key: TensorSpec, value: TensorSpec, dropout_p: Any = 0.0, is_causal: Any = False, *_: Any,
     outputs: Any, attn_mask: Any = None, **named: Any,
 ) -> Cost | None:  # fmt: skip
-    """(query, key, value, dropout_p, is_causal, ...)."""
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    (query, key, value, dropout_p, is_causal, ...).
+    """
     return dense(query, key, value, mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal)
 
 
@@ -95,7 +100,10 @@ def sdpa_flash_quantized(
     query: TensorSpec, key: TensorSpec, value: TensorSpec, q_descale: Any, k_descale: Any, v_descale: Any,
     dropout_p: Any = 0.0, is_causal: Any = False, *_: Any, outputs: Any, **named: Any,
 ) -> Cost | None:  # fmt: skip
-    """(query, key, value, three scales, dropout_p, is_causal, ...)."""
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    (query, key, value, three scales, dropout_p, is_causal, ...).
+    """
     return dense(query, key, value, mask=None, dropout_p=dropout_p, is_causal=is_causal)
 
 
@@ -104,7 +112,10 @@ def sdpa_efficient(
     query: TensorSpec, key: TensorSpec, value: TensorSpec, attn_bias: Any, compute_log_sumexp: Any,
     dropout_p: Any = 0.0, is_causal: Any = False, *_: Any, outputs: Any, **named: Any,
 ) -> Cost | None:  # fmt: skip
-    """(query, key, value, bias, compute_log_sumexp, dropout_p, is_causal, ...)."""
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    (query, key, value, bias, compute_log_sumexp, dropout_p, is_causal, ...).
+    """
     return dense(query, key, value, mask=attn_bias, dropout_p=dropout_p, is_causal=is_causal)
 
 
@@ -145,7 +156,10 @@ def flash_forward(
     query: TensorSpec, key: TensorSpec, value: TensorSpec, cum_seq_q: Any, cum_seq_k: Any, max_q: Any, max_k: Any,
     dropout_p: Any = 0.0, is_causal: Any = False, *_: Any, outputs: Any, **named: Any,
 ) -> Cost:  # fmt: skip
-    """(batch, length, heads, width), or (tokens, heads, width) with the bounds of each sequence."""
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    (batch, length, heads, width), or (tokens, heads, width) with the bounds of each sequence.
+    """
     heads, width = query.shape[-2], query.shape[-1] + value.shape[-1]
     per_score = _per_score(None, dropout_p)
     if isinstance(cum_seq_q, TensorSpec):
@@ -165,7 +179,10 @@ def efficient_forward(
     max_seqlen_q: Any, max_seqlen_k: Any, dropout_p: Any = 0.0, custom_mask_type: Any = 0, *_: Any,
     outputs: Any, **named: Any,
 ) -> Cost:  # fmt: skip
-    """(batch, length, heads, width); with bounds, batch is 1. Mask type 1 is causal top left, 2 causal bottom right."""
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    (batch, length, heads, width); with bounds, batch is 1. Mask type 1 is causal top left, 2 causal bottom right.
+    """
     heads, width = query.shape[-2], query.shape[-1] + value.shape[-1]
     per_score = _per_score(bias, dropout_p)
     bottom_right = custom_mask_type == 2
@@ -189,7 +206,10 @@ def cudnn_forward(
     max_k: Any, compute_log_sumexp: Any, dropout_p: Any = 0.0, is_causal: Any = False, *_: Any,
     outputs: Any, **named: Any,
 ) -> Cost | None:  # fmt: skip
-    """(batch, heads, length, width), or (tokens, heads, width) with the bounds of each sequence."""
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    (batch, heads, length, width), or (tokens, heads, width) with the bounds of each sequence.
+    """
     if not isinstance(cum_seq_q, TensorSpec):
         return dense(query, key, value, mask=attn_bias, dropout_p=dropout_p, is_causal=is_causal)
     return _varlen(

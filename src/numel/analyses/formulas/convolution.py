@@ -37,7 +37,9 @@ def _biased(bias: Any, out: TensorSpec) -> int:
     "aten._nnpack_spatial_convolution", "mkldnn._convolution_pointwise", "mkldnn._convolution_pointwise_",
 )  # fmt: skip
 def convolution_nd(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, weight, bias, ...), string padding too: the output says what the padding gave.
+    """Each output element is a dot product with one filter: outputs · in / groups · ∏ kernel; a bias is elementwise.
+
+    (input, weight, bias, ...), string padding too: the output says what the padding gave.
 
     >>> from numel.facts.dtype import dtype
     >>> x, w, y = (TensorSpec(shape, dtype("f32")) for shape in ((1, 3, 8, 8), (4, 3, 3, 3), (1, 4, 6, 6)))
@@ -61,7 +63,10 @@ def convolution_binary(*args: Any, outputs: Any, **named: Any) -> Cost:
 
 @formula("aten.convolution", "aten._convolution", "aten.convolution_overrideable")
 def convolution(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, weight, bias, stride, padding, dilation, transposed, ...): both directions in one operator."""
+    """Outputs · in / groups · ∏ kernel, or, transposed, inputs · out / groups · ∏ kernel; a bias is elementwise.
+
+    (input, weight, bias, stride, padding, dilation, transposed, ...): both directions in one operator.
+    """
     x = tensor(args, named, 0, "input")
     weight = tensor(args, named, 1, "weight")
     bias = argument(args, named, 2, "bias")
@@ -73,7 +78,7 @@ def convolution(*args: Any, outputs: Any, **named: Any) -> Cost:
 
 @formula("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d", "aten.miopen_convolution_transpose")
 def convolution_transposed(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, weight, bias, ...)."""
+    """Each input element is spread over one filter: inputs · out / groups · ∏ kernel; a bias is elementwise."""
     x = tensor(args, named, 0, "input", "self")
     weight = tensor(args, named, 1, "weight")
     bias = argument(args, named, 2, "bias")

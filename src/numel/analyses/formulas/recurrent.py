@@ -62,7 +62,7 @@ def _run(kind: str, x: TensorSpec, params: Any) -> Cost:
 
 @formula("aten.lstm.input", "aten._lstm_mps")
 def lstm(input: TensorSpec, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, (h, c), weights, ...): tokens · Σ matrices. Batch or time first makes no difference.
+    """Every weight matrix meets every token once: tokens · Σ matrices. Batch or time first makes no difference.
 
     >>> from numel.facts.dtype import dtype
     >>> x, ih, hh = (TensorSpec(shape, dtype("f32")) for shape in ((5, 2, 3), (16, 3), (16, 4)))
@@ -74,31 +74,31 @@ def lstm(input: TensorSpec, hx: Any, params: Any, *_: Any, outputs: Any, **named
 
 @formula("aten.lstm.data")
 def lstm_packed(data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """(data, batch_sizes, (h, c), weights, ...): the rows of `data` are all the tokens there are."""
+    """Tokens · Σ matrices, the rows of `data` being all the tokens. (data, batch_sizes, (h, c), weights, ...)."""
     return _run("lstm", data, params)
 
 
 @formula("aten.gru.input")
 def gru(input: TensorSpec, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, h, weights, ...)."""
+    """Every weight matrix meets every token once: tokens · Σ matrices. (input, h, weights, ...)."""
     return _run("gru", input, params)
 
 
 @formula("aten.gru.data")
 def gru_packed(data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """(data, batch_sizes, h, weights, ...)."""
+    """Tokens · Σ matrices, the rows of `data` being all the tokens. (data, batch_sizes, h, weights, ...)."""
     return _run("gru", data, params)
 
 
 @formula("aten.rnn_tanh.input", "aten.rnn_relu.input")
 def rnn(input: TensorSpec, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, h, weights, ...)."""
+    """Every weight matrix meets every token once: tokens · Σ matrices. (input, h, weights, ...)."""
     return _run("rnn", input, params)
 
 
 @formula("aten.rnn_tanh.data", "aten.rnn_relu.data")
 def rnn_packed(data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
-    """(data, batch_sizes, h, weights, ...)."""
+    """Tokens · Σ matrices, the rows of `data` being all the tokens. (data, batch_sizes, h, weights, ...)."""
     return _run("rnn", data, params)
 
 
@@ -162,14 +162,14 @@ def fused_gru_cell(
 
 @formula("aten._cudnn_rnn")
 def cudnn_rnn(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, weights, stride, buffer, h, c, mode, ...): packed input comes as (tokens, features)."""
+    """Tokens · Σ matrices. (input, weights, stride, buffer, h, c, mode, ...); packed: (tokens, features)."""
     mode = argument(args, named, 6, "mode")
     return _run(_MODES[mode], tensor(args, named, 0, "input"), argument(args, named, 1, "weight"))
 
 
 @formula("aten.miopen_rnn")
 def miopen_rnn(*args: Any, outputs: Any, **named: Any) -> Cost:
-    """(input, weights, stride, h, c, mode, ...)."""
+    """Tokens · Σ matrices. (input, weights, stride, h, c, mode, ...)."""
     mode = argument(args, named, 5, "mode")
     return _run(_MODES[mode], tensor(args, named, 0, "input"), argument(args, named, 1, "weight"))
 
