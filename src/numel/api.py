@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from numel.analyses.formulas import formula
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
@@ -24,6 +23,7 @@ from numel.sources.targets import Resolved, resolve
 
 __all__ = ["count", "formula", "load", "read", "summary", "trace"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 Options = Mapping[str, Any]
 
 MODES = ("auto", "meta", "fake", "real")
@@ -100,6 +100,22 @@ def trace(
     if report.trace is None:
         raise InputsError("trace: no inputs given, and none are known for this model; say them, as in f32[1,3,224,224]")
     return Report(report.snapshot, report.trace, "operators")
+
+
+def formula(*operators: Any) -> Callable[[F], F]:
+    """Register the MACs formula of one or more operators, named as `"mylib::op"` or as torch prints them.
+
+    The function gets the operator's own arguments, with a `TensorSpec` (`.shape`, `.dtype`, `.numel`) for every tensor,
+    and `outputs`, a tuple of specs. It returns MACs as an int, a `numel.analyses.formulas.Cost`, or `None` where the
+    shapes do not tell; it must not need torch. The newest registration wins.
+
+    >>> @formula("mylib::scaled_outer")
+    ... def scaled_outer(a, b, *_, outputs):
+    ...     return a.numel * b.numel
+    """
+    from numel.analyses.formulas import formula
+
+    return formula(*operators)
 
 
 def load(path: str | os.PathLike[str]) -> Report:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from numel.analyses import arrange, groups, layers, params, summary
 from numel.analyses.cost import Costs, costs
-from numel.analyses.formulas.registry import described
 from numel.document import Block, Column, Document, Table
 from numel.errors import SchemaError, ViewError
 from numel.facts import CallRecord, ModuleRecord, Note, OpRecord, Snapshot, TensorRecord, Totals, Trace
@@ -268,6 +267,8 @@ class Formulas(Viewable):
     @cached_property
     def rows(self) -> tuple[tuple[str, str, str], ...]:
         """(operator, family, derivation) in the order of the names."""
+        from numel.analyses.formulas import described
+
         return described(self.part)
 
     def document(self, **display: Any) -> Document:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from numel.analyses.formulas import cost, traffic
 from numel.facts import OpRecord, Snapshot, TensorSpec, Trace, above_of, tensors_in
 
 
@@ -96,6 +95,9 @@ def work(record: OpRecord) -> Work:
     >>> work(OpRecord("aten.linear.default", -1, (x, w), outputs=(y,))).macs
     24
     """
+    # here, since counting parameters does without all the definitions
+    from numel.analyses.formulas import cost, traffic
+
     price, moved = cost(record), traffic(record)
     activations = nbytes = 0
     if moved.written and not _writes_in_place(record):

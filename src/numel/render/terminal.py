@@ -10,9 +10,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rich.color import ColorSystem
-from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.style import Style
 
@@ -30,6 +30,9 @@ from numel.render.text import (
     printable,
     title_text,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
 
 NAME = "terminal"
 SUFFIXES: tuple[str, ...] = (".txt",)

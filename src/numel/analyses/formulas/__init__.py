@@ -9,7 +9,7 @@ from numel.analyses.formulas import (  # noqa: F401  each registers its operator
     matmul,
     recurrent,
 )
-from numel.analyses.formulas.registry import Cost, cost, find, formula, registered
+from numel.analyses.formulas.registry import Cost, cost, described, find, formula, registered
 from numel.analyses.formulas.traffic import Traffic, traffic
 
-__all__ = ["Cost", "Traffic", "cost", "find", "formula", "registered", "traffic"]
+__all__ = ["Cost", "Traffic", "cost", "described", "find", "formula", "registered", "traffic"]
