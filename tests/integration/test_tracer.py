@@ -764,3 +764,14 @@ def test_a_chain_as_deep_as_python_allows_runs():
     limit = sys.getrecursionlimit()
     assert len(trace(model, "f32[2,4]").ops) == 1
     assert sys.getrecursionlimit() == limit
+
+
+def test_a_product_of_different_element_types_is_flagged():
+    """torch's meta kernels take what every other one refuses."""
+    model = nn.Linear(4, 4).half()
+    with pytest.raises(RuntimeError, match="dtype"):
+        model(torch.zeros(2, 4))
+    (note,) = trace(model, "f32[2,4]").notes
+    assert note.code == "mixed-dtypes"
+    assert "f16 and f32" in note.text
+    assert trace(model, "f16[2,4]").notes == ()

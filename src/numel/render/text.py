@@ -70,6 +70,8 @@ def fact_text(cell: Cell, unit: Unit = "text") -> tuple[str, str]:
         return cell_text(cell, unit, short=True), ""
     short = _number_text(value, unit, short=True)
     exact = f"{value:,}"
+    if unit == "bytes" and abs(value) < 1024:
+        short = "B"
     return f"≥ {exact}" if at_least else exact, "" if short == exact else short
 
 

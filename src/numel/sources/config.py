@@ -197,7 +197,7 @@ def _own_code(torch: Any, target: str, options: dict[str, Any], allocate: bool) 
     if not _is_file(file):
         raise TargetError(f"{target}: no file {printable(file)}{_siblings(file)}")
     if not name:
-        raise TargetError(f"{target}: name what to build, as in '{target}:Net'{_defined(file)}")
+        raise TargetError(f"{target}: name what to build, as in '{printable(file)}:Net'{_defined(file)}")
     with _loaded(target, file) as module:
         return _called(torch, target, module, name, options, allocate)
 
@@ -575,7 +575,8 @@ def _defined(file: Path) -> str:
     """Classes and functions at the top of a file, read as text."""
     text = file.read_text(encoding="utf-8", errors="replace")
     found = re.findall(r"^(?:class|def) ([A-Za-z]\w*)", text, re.MULTILINE)
-    return f"; it defines {', '.join(found[:8])}" if found else ""
+    more = " …" if len(found) > 8 else ""
+    return f"; it defines {', '.join(found[:8])}{more}" if found else ""
 
 
 def _summary(error: BaseException) -> str:

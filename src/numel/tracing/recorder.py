@@ -67,6 +67,11 @@ _SLOW_ON_META = frozenset({
 })  # fmt: skip
 
 
+_OF_ONE_TYPE = frozenset({
+    "aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.linear", "aten.matmul", "aten.scaled_dot_product_attention",
+})  # fmt: skip
+
+
 class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
     """Runs every operator as it comes and writes it down: for fake and for real tensors.
 
@@ -142,6 +147,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self._own: dict[int, torch.Tensor] = {}
         self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.mixed = ""
         self._cache: dict[Any, tuple[Any, Any, torch.dtype]] = {}
 
     def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
@@ -334,11 +340,21 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         key = tuple(parts)
         found = self._cache.get(key)
         if found is None:
+            self._compare(func, args)
             outputs = func(*args, **(kwargs or {}))
             if type(outputs) is torch.Tensor:
                 self._cache[key] = (outputs.shape, outputs.stride(), outputs.dtype)
             return outputs
         return torch.empty_strided(found[0], found[1], dtype=found[2], device=_META)
+
+    def _compare(self, func: Any, args: Any) -> None:
+        """Remember a product of different floating types: meta kernels take it, others do not."""
+        name = _OPERATORS[func].name.rpartition(".")[0]
+        if name in _OF_ONE_TYPE and not self.mixed:
+            floats = [a for a in args if isinstance(a, torch.Tensor) and a.is_floating_point()]
+            kinds = {spec_of_tensor(each).dtype.short for each in floats}
+            if len(kinds) > 1:
+                self.mixed = f"{name} got {' and '.join(sorted(kinds))}"
 
     def _decide(self, known: _Operator, args: Any) -> None:
         """Raise when this operator says what an input of unknown element type must be."""

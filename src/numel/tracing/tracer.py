@@ -172,6 +172,10 @@ class _Run:
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted
         ]
+        mixed = stage.recorder.mixed if isinstance(stage.recorder, MetaRecorder) else ""
+        if mixed:
+            text = f"{mixed}: a real kernel refuses that, unless autocast makes them agree"
+            notes.append(Note("mixed-dtypes", "warning", text))
         if kept.written:
             notes.append(Note("weights-written", "info", "the forward wrote to the model's tensors: they are put back"))
         found = Trace(
