@@ -226,8 +226,13 @@ def test_a_reader_that_has_enough_is_no_error(here: Path):
 
 
 def test_an_interrupt_is_one_line_and_leaves_nothing(here: Path):
-    running = subprocess.Popen([sys.executable, "-m", "numel", "summary", "nets.py:Slow", "-o", "r.md"],
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    # a shell starts what it runs in the background deaf to interrupts
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from numel.cli.main import script; script()"
+    )
+    command = [sys.executable, "-c", code, "summary", "nets.py:Slow", "-o", "r.md"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if (here / "started").exists():
             break

@@ -142,7 +142,7 @@ def main() -> None:
                 call()
         except RuntimeError:  # a sample that is there to be refused
             continue
-        recorder = Recorder(Calls())
+        recorder = Recorder(Calls(), lambda _: None)
         with torch.no_grad(), torch_private.below_autograd(), recorder:
             call()
         with FlopCounterMode(display=False) as counter:

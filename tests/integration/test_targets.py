@@ -200,7 +200,8 @@ def test_nothing_of_the_process_differs_afterwards(nets, capsys):
 
     def state() -> tuple[Any, ...]:
         return (random.getstate(), torch.get_rng_state().tolist(), numpy.random.get_state()[1].tolist(),
-                torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(), list(sys.path),
+                torch.get_default_dtype(), torch.get_default_device(), torch._C._len_torch_function_stack(),
+                getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None), torch.is_grad_enabled(), list(sys.path),
                 list(warnings.filters), sys.stdout, sys.dont_write_bytecode)  # fmt: skip
 
     before, modules, path = state(), set(sys.modules), sys.path

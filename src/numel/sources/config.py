@@ -95,7 +95,10 @@ def _undisturbed(torch: Any) -> Iterator[None]:
         states.append((numpy.random.set_state, numpy.random.get_state()))
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    search, entries, device = sys.path, list(sys.path), torch.get_default_device()
+    search, entries = sys.path, list(sys.path)
+    # what set_default_device sets is a context and a function mode; taking one off by its own means can hit another
+    overrides, device = torch.overrides, torch._GLOBAL_DEVICE_CONTEXT
+    context, modes = getattr(device, "device_context", None), overrides._get_current_function_mode_stack()
     try:
         with redirect_stdout(sys.stderr), warnings.catch_warnings():
             yield
@@ -104,9 +107,11 @@ def _undisturbed(torch: Any) -> Iterator[None]:
         sys.path = search
         for put_back, state in states:
             put_back(state)
-        for before in (None, device):  # None is the state in which nothing was set
-            if torch.get_default_device() != device:
-                torch.set_default_device(before)
+        while overrides._get_current_function_mode_stack():
+            overrides._pop_mode()
+        for mode in modes:
+            overrides._push_mode(mode)
+        device.device_context = context
 
 
 def _constructed(torch: Any, target: str, make: Callable[[], Any], allocate: bool) -> Built:

@@ -74,6 +74,22 @@ def eager() -> AbstractContextManager[Any]:
     return stack
 
 
+def default_device() -> tuple[Any, tuple[Any, ...]]:
+    """What `torch.set_default_device` set: a context, which is also one of the function modes that are active."""
+    modes = tuple(torch.overrides._get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None), modes
+
+
+def set_default_device(before: tuple[Any, tuple[Any, ...]]) -> None:
+    """The same context and modes again: `torch.set_default_device` itself takes off whatever mode is the lowest."""
+    context, modes = before
+    while torch.overrides._get_current_function_mode_stack():  # type: ignore[no-untyped-call]
+        torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
+    for mode in modes:
+        torch.overrides._push_mode(mode)  # type: ignore[no-untyped-call]
+    torch._GLOBAL_DEVICE_CONTEXT.device_context = context
+
+
 def alone() -> AbstractContextManager[Any]:
     """No dispatch mode of the caller's: theirs neither see this run nor change what it finds."""
     from torch.utils import _python_dispatch

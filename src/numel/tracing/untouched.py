@@ -75,12 +75,6 @@ def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
                 put_back(state)
 
 
-def _set_default_device(device: torch.device) -> None:
-    torch.set_default_device(None)  # the state in which nothing was set
-    if torch.get_default_device() != device:
-        torch.set_default_device(device)
-
-
 def _switch(place: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     return functools.partial(getattr, place, name), functools.partial(setattr, place, name)
 
@@ -89,7 +83,7 @@ def _switch(place: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], A
 _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_default_device, _set_default_device),
+    (torch_private.default_device, torch_private.set_default_device),
     (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
