@@ -215,7 +215,6 @@ _FIELDS: dict[str, _Field] = {
     )
 }  # fmt: skip
 
-_ALWAYS = ("path", "type")
 _COUNTED = ("params", "share", "trainable")
 _WHERE_ANY = ("tied_to", "unclassified", "packed")  # shown where a row has something to say
 
