@@ -162,12 +162,13 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None
         said = (Note("default-inputs", "info", "no inputs were given; these are the model's own sample"),)
     with found.searching():
         ran = traced(model, inputs, mode=mode)
-        needs = ran.failure is not None and ran.failure.error in ("StepDown", "NotAllocated")
+        needs = ran.failure is not None and ran.failure.needs_data
         if needs and found.allocated is not None and mode in ("auto", "real"):
             if mode == "real" or nbytes <= _MOST_ALLOCATED:
-                ran = traced(found.allocated(), inputs, mode="real")
-                said = (*said, Note("allocated", "info", "it reads values: built with random weights and run for real"))
+                ran = traced(found.allocated(), inputs, mode="real", random_weights=True)
+                text = "the forward reads values: the model was built with random weights and run for real"
+                said = (*said, Note("allocated", "info", text))
             else:
-                text = f"it reads values, and its weights are not allocated; mode real allocates {nbytes:,} bytes"
+                text = f"the forward reads values, and no weights are allocated; mode real allocates {nbytes:,} bytes"
                 said = (*said, Note("not-allocated", "warning", text))
     return replace(ran, notes=(*said, *ran.notes))

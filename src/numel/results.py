@@ -78,9 +78,8 @@ class Report(Viewable):
 
     @property
     def exact(self) -> bool:
-        """False when a total is a lower bound and prints `≥`."""
-        failed = self.trace is not None and self.trace.failure is not None
-        return self.totals.exact and self.costs.total.exact and not failed
+        """False when a total is a lower bound and prints `≥`, or holds for one draw of random values and prints `≈`."""
+        return self.totals.exact and self.costs.total.exact
 
     @property
     def mode(self) -> str | None:

@@ -129,8 +129,9 @@ def test_a_model_that_needs_values_is_built_with_some(here: Path, capsys: pytest
     for mode in ("auto", "real"):
         code, out, _ = run(capsys, "summary", *built, "--mode", mode)
         assert code == 0
-        assert re.search(r"MACs \(mult-adds\) +30\n", out)
+        assert re.search(r"MACs \(mult-adds\) +≈ 30\n", out)  # another sum could take the other way
         assert "[allocated]" in out
+        assert "[sampled]" in out
     assert run(capsys, "summary", *built, "--mode", "fake")[0] == 1
     assert "beside" not in sys.modules
 

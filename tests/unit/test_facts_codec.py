@@ -59,6 +59,8 @@ TRACE = Trace(
     True,
     (Note("stepped-down", "info", "why"),),
     Failure("a", "pkg.A", (X,), "RuntimeError", "shapes\ndo not fit"),
+    1,
+    ("a.script",),
     Provenance("net.py:Net", "trace"),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from numel.analyses import groups
+from numel.analyses import groups, summary
 from numel.analyses.arrange import largest, ordered, with_columns
 from numel.analyses.cost import costs
 from numel.analyses.layers import NOT_CALLED, Layer, layers, table, tree
@@ -185,6 +185,43 @@ def test_a_failed_forward_leaves_lower_bounds_in_every_table():
         keys = [each.key for each in found.columns]
         assert found.total[keys.index("macs")] == Quantity(36, "ops", at_least=True), found.title
     assert groups.by_operator(priced).to_dict()["macs_at_least"] == [True]
+    # the root called what stopped, and would have gone on itself
+    assert macs["Net"] == Quantity(0, "ops", at_least=True)
+
+
+def test_a_share_of_what_is_not_exact_is_about_that_much():
+    snapshot = net(2)
+    failed = replace(traced(snapshot), failure=Failure("layers.1", "pkg.Block", (), "ValueError", "no"))
+    for trace, about in ((traced(snapshot), None), (failed, True)):
+        rows = layers(snapshot, costs(snapshot, trace))
+        for found in (groups.by_type(rows), groups.by_depth(rows), table(rows)):
+            assert set(found.to_dict().get("macs_share_about", [None])) == {about}, found.title
+
+
+def test_what_ran_after_made_up_values_were_read_is_about_and_so_is_what_they_did_not_call():
+    snapshot = net(2)
+    whole = traced(snapshot)
+    trace = replace(whole, calls=whole.calls[:-1], ops=whole.ops[:2], sampled=1)  # the head, which is last, is left out
+    found = drawn(snapshot, trace, columns="path macs", depth=9, fold=False)
+    about = {path for path, cell in found.rows if isinstance(cell, Quantity) and cell.mark == "≈"}
+    assert about == {"", "layers", "layers.1", "layers.1.fc", "head"}
+    assert found.to_dict()["macs_about"] == [path in about for path in found.to_dict()["path"]]
+    assert not costs(snapshot, trace).total.exact
+
+
+def test_the_parts_of_what_ran_as_one_piece_are_unknown_and_not_idle():
+    snapshot = net(1)
+    whole = traced(snapshot)
+    inside = {i for i, call in enumerate(whole.calls) if call.path.startswith("layers.0.")}
+    at = next(i for i, call in enumerate(whole.calls) if call.path == "layers.0")
+    trace = replace(whole, whole=("layers.0",), ops=tuple(replace(o, call=at if o.call in inside else o.call)
+                    for o in whole.ops), calls=tuple(replace(c, path="layers.0") if i in inside else c
+                    for i, c in enumerate(whole.calls)))  # fmt: skip
+    priced = costs(snapshot, trace)
+    rows = {row.path: row for row in layers(snapshot, priced)}
+    assert (rows["layers.0"].macs, rows["layers.0.fc"].macs, rows["layers.0.fc"].calls) == (12, None, None)
+    assert rows[""].exact
+    assert "not-called" not in [note.code for note in summary.notes(snapshot, trace, priced, tuple(rows.values()))]
 
 
 def test_a_lazy_tensor_makes_sums_by_type_and_dtype_lower_bounds():

@@ -69,12 +69,12 @@ def largest(table: Table, key: str, *, top: int | None = None, at_least: int | N
     keys = [column.key for column in table.columns]
     at = keys.index(key)
     rows = ordered(replace(table, depths=None), f"-{key}").rows
-    kept = [row for row in rows if at_least is None or (_number(row[at]) or 0) >= at_least]
+    kept = [row for row in rows if at_least is None or (number(row[at]) or 0) >= at_least]
     kept = kept[:top]
     left = len(rows) - len(kept)
     if not left:
         return replace(table, rows=tuple(kept), depths=None)
-    rest = sum(_number(row[at]) or 0 for row in rows) - sum(_number(row[at]) or 0 for row in kept)
+    rest = sum(number(row[at]) or 0 for row in rows) - sum(number(row[at]) or 0 for row in kept)
     caption = f"{len(kept)} of {len(rows)} rows; the others hold {rest:,} elements"
     return replace(table, rows=tuple(kept), depths=None, caption=caption)
 
@@ -100,7 +100,8 @@ def _tree_order(depths: Sequence[int], wanted: Sequence[int]) -> list[int]:
     return order
 
 
-def _number(cell: Cell) -> int | float | None:
+def number(cell: Cell) -> int | float | None:
+    """The number in a cell, whatever its sign; `None` where there is none."""
     value = cell.value if isinstance(cell, Quantity) else cell
     return value if isinstance(value, int | float) else None
 

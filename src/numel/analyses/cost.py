@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from numel.document import Cell, marked
+from numel.document.blocks import Unit
 from numel.facts import OpRecord, Snapshot, TensorSpec, Trace, above_of, tensors_in
 
 
@@ -14,10 +16,12 @@ class Work:
 
     `macs`, `elementwise` and `executed_macs` (those that are left when causal attention skips its masked half) are
     operations; `read`, `written` and `activation_nbytes` bytes; `activations` output elements. `ops` counts the
-    operators, `uncosted` those without a formula and `bounded` those whose formula gives a lower bound.
+    operators, `uncosted` those without a formula, `bounded` those whose formula gives a lower bound, `sampled` those
+    that another draw of random values may not run, or with other shapes, and `unseen` the places where work may have
+    been done that no operator stands for: the forward stopped, or left torch.
 
-    >>> (Work(macs=3, ops=1) + Work(macs=4, ops=1, uncosted=1)).exact
-    False
+    >>> (Work(macs=3, ops=1) + Work(macs=4, ops=1, uncosted=1)).at_least
+    True
     """
 
     macs: int = 0
@@ -30,6 +34,8 @@ class Work:
     ops: int = 0
     uncosted: int = 0
     bounded: int = 0
+    unseen: int = 0
+    sampled: int = 0
 
     def __add__(self, other: Work) -> Work:
         return Work(
@@ -43,6 +49,8 @@ class Work:
             ops=self.ops + other.ops,
             uncosted=self.uncosted + other.uncosted,
             bounded=self.bounded + other.bounded,
+            unseen=self.unseen + other.unseen,
+            sampled=self.sampled + other.sampled,
         )
 
     @property
@@ -52,8 +60,34 @@ class Work:
 
     @property
     def exact(self) -> bool:
-        """False when an operator has no formula, or one that gives a lower bound."""
-        return not (self.uncosted or self.bounded)
+        """Whether its operations are neither lower bounds nor those of one draw of random values."""
+        return not (self.at_least or self.sampled)
+
+    @property
+    def at_least(self) -> bool:
+        """Whether its operations are lower bounds."""
+        return bool(self.uncosted or self.bounded or self.unseen)
+
+    @property
+    def about(self) -> bool:
+        """Whether its operations are those of one draw of random values, which may be more or less in another."""
+        return self.sampled > 0
+
+    def cell(self, name: str) -> Cell:
+        """One of its sums with the sign that it carries. Shapes are known of all operators that were seen, so that
+        bytes and activations are lower bounds only where something was not."""
+        unit = _UNITS.get(name, "ops")
+        least = self.at_least if unit == "ops" else self.unseen > 0
+        return marked(getattr(self, name), unit, at_least=least, about=self.about)
+
+    def share(self, whole: Work) -> Cell:
+        """Its part of the MACs of `whole`; where those are not exact, about that much."""
+        return marked(self.macs / whole.macs if whole.macs else 0.0, "share", about=not whole.exact)
+
+
+_UNITS: Mapping[str, Unit] = {
+    "read": "bytes", "written": "bytes", "activations": "count", "activation_nbytes": "bytes",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +103,8 @@ class Place:
 class Costs:
     """The work of a trace. `own` is what the operators of a module's own forward do, `inclusive` that and all below
     it, both by module path. `uncosted` maps an operator without a formula to its calls, `where` to the first module
-    that called it; `bounded` likewise for lower bounds. `stopped` is where a forward that raised did so."""
+    that called it; `bounded` likewise for lower bounds. `stopped` is where a forward that raised did so; the work below
+    one of `whole` is in that module's own."""
 
     own: Mapping[str, Work] = field(default_factory=dict)
     inclusive: Mapping[str, Work] = field(default_factory=dict)
@@ -79,6 +114,7 @@ class Costs:
     bounded: Mapping[str, int] = field(default_factory=dict)
     where: Mapping[str, str] = field(default_factory=dict)
     stopped: str | None = None
+    whole: tuple[str, ...] = ()
 
     @property
     def total(self) -> Work:
@@ -105,7 +141,7 @@ def work(record: OpRecord) -> Work:
             activations += spec.numel
             nbytes += spec.nbytes
     if price is None:
-        return Work(0, 0, 0, moved.read, moved.written, activations, nbytes, 1, 1)
+        return Work(0, 0, 0, moved.read, moved.written, activations, nbytes, 1, 1, unseen=int(record.outside))
     return Work(
         price.macs, price.executed_macs, price.elementwise, moved.read, moved.written, activations, nbytes, 1, 0,
         int(price.at_least),
@@ -124,6 +160,9 @@ def _writes_in_place(record: OpRecord) -> bool:
     return (name.endswith("_") and not name.endswith("__")) or overload == "out" or overload.endswith("_out")
 
 
+_SAMPLED, _UNSEEN = Work(sampled=1), Work(unseen=1)
+
+
 def costs(snapshot: Snapshot, trace: Trace) -> Costs:
     """The work of every module of `snapshot` as `trace` ran it. Whatever is run outside of all modules is the root's.
 
@@ -136,9 +175,12 @@ def costs(snapshot: Snapshot, trace: Trace) -> Costs:
     uncosted: dict[str, int] = {}
     bounded: dict[str, int] = {}
     where: dict[str, str] = {}
-    for record in trace.ops:
+    sampled = len(trace.ops) if trace.sampled is None else trace.sampled
+    for index, record in enumerate(trace.ops):
         place = places[record.call] if record.call >= 0 else ""
         share = work(record)
+        if index >= sampled:
+            share += _SAMPLED
         name = record.name
         own[place] = own[place] + share if place in own else share
         operators[name] = operators[name] + share if name in operators else share
@@ -147,9 +189,23 @@ def costs(snapshot: Snapshot, trace: Trace) -> Costs:
             listed[name] = listed.get(name, 0) + 1
             where.setdefault(name, place)
     stopped = None if trace.failure is None else trace.failure.path
-    if stopped is not None:  # what it would have done from there on is not known
-        own[stopped] = own.get(stopped, Work()) + Work(bounded=1)
-    return Costs(own, _inclusive(snapshot, own), operators, _ran(trace, places), uncosted, bounded, where, stopped)
+    ran = _ran(trace, places)
+    paths = {module.path for module in snapshot.modules}
+    if stopped is not None:  # what it, and those that called it, would have done from there on is not known
+        for place in _upward(stopped, paths):
+            own[place] = own.get(place, Work()) + _UNSEEN
+    if trace.sampled is not None:  # another draw may call what this one did not
+        busy = {place for path in ran for place in _upward(path, paths)}
+        own.update(dict.fromkeys(paths - busy, _SAMPLED))
+    return Costs(own, _inclusive(snapshot, own), operators, ran, uncosted, bounded, where, stopped, trace.whole)
+
+
+def _upward(path: str, paths: Container[str]) -> Iterator[str]:
+    """A module and all that hold it, up to the root."""
+    yield path
+    while path:
+        path = above_of(path, paths)
+        yield path
 
 
 def _inclusive(snapshot: Snapshot, own: Mapping[str, Work]) -> Mapping[str, Work]:

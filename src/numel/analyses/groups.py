@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from numel.analyses.arrange import with_columns
+from numel.analyses.arrange import number, with_columns
 from numel.analyses.cost import Costs, Work
 from numel.analyses.layers import Layer
-from numel.document import Cell, Column, Quantity, Table, bounded
+from numel.analyses.params import held
+from numel.document import Cell, Column, Table
 from numel.facts import Totals
 
 
@@ -20,7 +21,7 @@ def by_type(rows: Sequence[Layer]) -> Table:
     table = _grouped("By type", Column("type", "type"), rows, lambda row: row.type)
     keys = [column.key for column in table.columns]
     params, macs = keys.index("params"), keys.index("macs") if "macs" in keys else None
-    sizes = [(_value(row[params]), _value(row[macs]) if macs is not None else 0) for row in table.rows]
+    sizes = [(number(row[params]) or 0, number(row[macs]) or 0 if macs is not None else 0) for row in table.rows]
     order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
     return Table(table.title, table.columns, tuple(table.rows[i] for i in order), total=table.total)
 
@@ -44,28 +45,25 @@ def by_operator(costs: Costs) -> Table:
     )
     whole = costs.total
     names = sorted(costs.operators, key=lambda name: _weight(costs.operators[name]), reverse=True)
-    done = costs.stopped is None  # of a forward that stopped, every operator may have run more often
-    rows = tuple(_operator_row(name, costs.operators[name], whole, done) for name in names)
-    return Table("By operator", columns, rows, total=_operator_row("total", whole, whole, done) if rows else None)
+    if costs.stopped is not None:  # of a forward that stopped, every operator may have run more often
+        works = {name: costs.operators[name] + Work(unseen=1) for name in names}
+    else:
+        works = dict(costs.operators)
+    rows = tuple(_operator_row(name, works[name], whole) for name in names)
+    return Table("By operator", columns, rows, total=_operator_row("total", whole, whole) if rows else None)
 
 
 def _weight(work: Work) -> tuple[bool, int, int, int]:
     return work.uncosted > 0, work.macs, work.elementwise, work.read + work.written
 
 
-def _operator_row(name: str, work: Work, whole: Work, done: bool) -> tuple[Cell, ...]:
+def _operator_row(name: str, work: Work, whole: Work) -> tuple[Cell, ...]:
+    moved = work.cell("read"), work.cell("written")
     if work.ops == work.uncosted and work.ops:
-        return name, work.ops, None, None, None, None, work.read, work.written
-    share = work.macs / whole.macs if whole.macs else 0.0
-    exact = work.exact and done
-    macs, flops, elementwise = (bounded(n, "ops", exact) for n in (work.macs, work.flops, work.elementwise))
-    moved = (bounded(n, "bytes", done) for n in (work.read, work.written))
-    return (name, work.ops, macs, share, flops, elementwise, *moved)
-
-
-def _value(cell: Cell) -> int:
-    value = cell.value if isinstance(cell, Quantity) else cell
-    return value if isinstance(value, int) else 0
+        return (name, work.ops, None, None, None, None, *moved)
+    return (
+        name, work.ops, work.cell("macs"), work.share(whole), work.cell("flops"), work.cell("elementwise"), *moved,
+    )  # fmt: skip
 
 
 def _grouped(title: str, head: Column, rows: Sequence[Layer], key: Callable[[Layer], str | int]) -> Table:
@@ -98,19 +96,12 @@ def _grouped(title: str, head: Column, rows: Sequence[Layer], key: Callable[[Lay
         ]
     whole, work = sum(totals.values(), Totals()), sum(works.values(), Work())
 
-    def cells(name: str | int, count: int, held: Totals, done: Work) -> tuple[Cell, ...]:
-        def counted(value: int) -> Cell:
-            return bounded(value, "count", held.exact)
-
-        share = held.params / whole.params if whole.params else 0.0
-        given: tuple[Cell, ...] = (
-            name, count, counted(held.params), share, counted(held.trainable), counted(held.buffers),
-            counted(held.unclassified), counted(held.packed), bounded(held.nbytes, "bytes", held.exact),
-        )  # fmt: skip
+    def cells(name: str | int, count: int, sums: Totals, done: Work) -> tuple[Cell, ...]:
+        share = sums.params / whole.params if whole.params else 0.0
+        kept = (held(sums, key) for key in ("trainable", "buffers", "unclassified", "packed", "nbytes"))
+        given: tuple[Cell, ...] = (name, count, held(sums, "params"), share, *kept)
         if traced:
-            part = done.macs / work.macs if work.macs else 0.0
-            macs, flops, rest = (bounded(n, "ops", done.exact) for n in (done.macs, done.flops, done.elementwise))
-            given += (macs, part, flops, rest)
+            given += (done.cell("macs"), done.share(work), done.cell("flops"), done.cell("elementwise"))
         return given
 
     filled = tuple(cells(group, counts[group], totals[group], works[group]) for group in counts)

@@ -9,7 +9,8 @@ from typing import Any
 
 from numel.analyses.arrange import chosen, ordered, with_columns
 from numel.analyses.cost import Costs, Work
-from numel.document import Cell, Column, Quantity, Table, bounded
+from numel.analyses.params import held
+from numel.document import Cell, Column, Quantity, Table
 from numel.document.blocks import Unit
 from numel.facts import Snapshot, TensorRecord, Totals, above_of
 
@@ -68,7 +69,7 @@ class Layer:
 
     @property
     def exact(self) -> bool:
-        """False when a number of this row is a lower bound."""
+        """False when a number of this row is a lower bound, or that of one draw of random values."""
         return self.totals.exact and (self.work is None or self.work.exact)
 
 
@@ -77,8 +78,7 @@ def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
     subtotals, direct = snapshot.subtotals(), snapshot.direct()
     depths = {"": 0}
     ties = _ties(snapshot)
-    stopped = None if costs is None else costs.stopped
-    never: set[str] = set()  # modules that a forward which stopped did not come to: their work is unknown, not zero
+    untold: set[str] = set()  # modules whose work is unknown, not zero
     rows = []
     for module in snapshot.modules:
         path = module.path
@@ -91,18 +91,26 @@ def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
         if costs is not None:
             place = costs.places.get(path)
             done = costs.inclusive[path]
-            if stopped is not None and not place and done == Work() and (above in never or _inside(stopped, above)):
-                never.add(path)
+            if path and not place and _is_untold(costs, done, above, above in untold):
+                untold.add(path)
             row = replace(
                 row,
-                work=None if path in never else done,
-                own_work=None if path in never else costs.own.get(path, Work()),
-                calls=place.calls if place else 0,
+                work=None if path in untold else done,
+                own_work=None if path in untold else costs.own.get(path, Work()),
+                calls=place.calls if place else None if path in untold else 0,
                 input_shape=place.input.shape if place and place.input else None,
                 output_shape=place.output.shape if place and place.output else None,
             )
         rows.append(row)
     return tuple(rows)
+
+
+def _is_untold(costs: Costs, done: Work, above: str, above_is: bool) -> bool:
+    """Whether the work of a module that made no call is unknown: it is a part of what ran as one piece, or a forward
+    that stopped did not come to it."""
+    if above_is or above in costs.whole:
+        return True
+    return costs.stopped is not None and done == Work() and _inside(costs.stopped, above)
 
 
 def _inside(path: str, above: str) -> bool:
@@ -137,23 +145,23 @@ class _Whole:
     """What shares are shares of."""
 
     params: int
-    macs: int
+    work: Work
 
 
-def _held(name: str, unit: Unit = "count", *, own: bool = False) -> Callable[[Layer, _Whole], Cell]:
-    def value(row: Layer, _: _Whole) -> Cell:
-        totals = row.own if own else row.totals
-        return bounded(getattr(totals, name), unit, totals.exact)
-
-    return value
+def _held(name: str, *, own: bool = False) -> Callable[[Layer, _Whole], Cell]:
+    return lambda row, _: held(row.own if own else row.totals, name)
 
 
-def _worked(name: str, unit: Unit, *, own: bool = False) -> Callable[[Layer, _Whole], Cell]:
+def _worked(name: str, *, own: bool = False) -> Callable[[Layer, _Whole], Cell]:
     def value(row: Layer, _: _Whole) -> Cell:
         work = row.own_work if own else row.work
-        return None if work is None else bounded(getattr(work, name), unit, work.exact)
+        return None if work is None else work.cell(name)
 
     return value
+
+
+def _share_of_macs(row: Layer, whole: _Whole) -> Cell:
+    return None if row.work is None else row.work.share(whole.work)
 
 
 def _mark(row: Layer, _: _Whole) -> Cell:
@@ -168,10 +176,6 @@ def _shape(row: Layer, shape: Shape | None) -> Cell:
     if row.work is None or row.calls != 0:
         return ""
     return NOT_CALLED if not row.work.ops and row.totals.params + row.totals.tied + row.totals.unknown else ""
-
-
-def _share(part: int | None, whole: int) -> Cell:
-    return None if part is None else part / whole if whole else 0.0
 
 
 def _field(key: str, title: str, unit: Unit, value: Callable[[Layer, _Whole], Cell], help: str = "",
@@ -190,7 +194,7 @@ _FIELDS: dict[str, _Field] = {
         _field("input_shape", "input", "shape", lambda row, _: _shape(row, row.input_shape)),
         _field("output_shape", "output", "shape", lambda row, _: _shape(row, row.output_shape)),
         _field("params", "params", "count", _held("params"), "distinct parameter elements", True),
-        _field("share", "share", "share", lambda row, whole: _share(row.totals.params, whole.params),
+        _field("share", "share", "share", lambda row, whole: row.totals.params / whole.params if whole.params else 0.0,
                "of the model's params", True),
         _field("trainable", "train", "flag", _mark, "whether its parameters train"),
         _field("trainable_params", "trainable", "count", _held("trainable"), "", True),
@@ -198,20 +202,20 @@ _FIELDS: dict[str, _Field] = {
         _field("unclassified", "unclassified", "count", _held("unclassified"), "elements of unknown role", True),
         _field("packed", "packed", "count", _held("packed"), "logical elements kept packed", True),
         _field("tied", "tied", "count", _held("tied"), "elements counted elsewhere", True),
-        _field("nbytes", "size", "bytes", _held("nbytes", "bytes"), "bytes of parameters and buffers", True),
-        _field("macs", "MACs", "ops", _worked("macs", "ops"), "multiply-accumulates", True),
-        _field("macs_share", "of MACs", "share", lambda row, whole: _share(row.macs, whole.macs), "", True),
-        _field("flops", "FLOPs", "ops", _worked("flops", "ops"), "2 × MACs", True),
-        _field("executed_macs", "executed", "ops", _worked("executed_macs", "ops"),
+        _field("nbytes", "size", "bytes", _held("nbytes"), "bytes of parameters and buffers", True),
+        _field("macs", "MACs", "ops", _worked("macs"), "multiply-accumulates", True),
+        _field("macs_share", "of MACs", "share", _share_of_macs, "", True),
+        _field("flops", "FLOPs", "ops", _worked("flops"), "2 × MACs", True),
+        _field("executed_macs", "executed", "ops", _worked("executed_macs"),
                "MACs when causal attention skips its masked half", True),
-        _field("elementwise", "elementwise", "ops", _worked("elementwise", "ops"),
+        _field("elementwise", "elementwise", "ops", _worked("elementwise"),
                "scalar operations that are in no matrix product", True),
-        _field("activations", "activations", "count", _worked("activations", "count"), "output elements", True),
-        _field("activation_nbytes", "activation size", "bytes", _worked("activation_nbytes", "bytes"), "", True),
-        _field("read", "read", "bytes", _worked("read", "bytes"), "bytes read", True),
-        _field("written", "written", "bytes", _worked("written", "bytes"), "bytes written", True),
+        _field("activations", "activations", "count", _worked("activations"), "output elements", True),
+        _field("activation_nbytes", "activation size", "bytes", _worked("activation_nbytes"), "", True),
+        _field("read", "read", "bytes", _worked("read"), "bytes read", True),
+        _field("written", "written", "bytes", _worked("written"), "bytes written", True),
         _field("own_params", "own params", "count", _held("params", own=True), "without the modules below", True),
-        _field("own_macs", "own MACs", "ops", _worked("macs", "ops", own=True), "without the modules below", True),
+        _field("own_macs", "own MACs", "ops", _worked("macs", own=True), "without the modules below", True),
     )
 }  # fmt: skip
 
@@ -245,7 +249,7 @@ def table(rows: Sequence[Layer]) -> Table:
 
 def _whole(rows: Sequence[Layer]) -> _Whole:
     root = rows[0] if rows else Layer("", "")
-    return _Whole(root.totals.params, root.macs or 0)
+    return _Whole(root.totals.params, root.work or Work())
 
 
 # ── the tree ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from numel.analyses.arrange import with_columns
-from numel.document import Cell, Column, Table, bounded
+from numel.document import Cell, Column, Table, marked
+from numel.document.blocks import Unit
 from numel.facts import Snapshot, Totals
 
 _TENSOR_COLUMNS = (
@@ -84,6 +85,15 @@ def by_dtype(snapshot: Snapshot) -> Table:
 
 def _dtype_row(name: str, count: int, sums: Totals, whole: Totals) -> tuple[Cell, ...]:
     share = sums.params / whole.params if whole.params else 0.0
-    counts = (bounded(n, "count", sums.exact) for n in (sums.trainable, sums.buffers, sums.unclassified))
-    params, nbytes = bounded(sums.params, "count", sums.exact), bounded(sums.nbytes, "bytes", sums.exact)
-    return (name, count, params, share, *counts, nbytes)
+    counts = (held(sums, key) for key in ("trainable", "buffers", "unclassified"))
+    return (name, count, held(sums, "params"), share, *counts, held(sums, "nbytes"))
+
+
+def held(totals: Totals, name: str) -> Cell:
+    """One of the sums, a lower bound where the size of a tensor is not known.
+
+    >>> held(Totals(params=6), "params"), held(Totals(params=6, unknown=1), "params").mark
+    (6, '≥')
+    """
+    unit: Unit = "bytes" if name.endswith("nbytes") else "count"
+    return marked(getattr(totals, name), unit, at_least=not totals.exact)

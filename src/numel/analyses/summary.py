@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from numel.analyses.cost import Costs
+from numel.analyses.cost import Costs, Work
 from numel.analyses.layers import Layer
 from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
-from numel.document.blocks import Unit
-from numel.facts import Note, Snapshot, Totals, Trace, tensors_in
+from numel.facts import OUTSIDE, Note, Snapshot, Totals, Trace, tensors_in
 
 _NAMED = 3  # paths that a note lists before it counts the rest
 
+_NOTHING = Work()
 _FACTS = (Column("name", "name"), Column("value", "value"))
 
 
@@ -71,10 +71,9 @@ def _params(held: Totals, guessed: bool) -> Iterable[tuple[Cell, Cell]]:
 
 def _computed(trace: Trace, costs: Costs) -> Iterable[tuple[Cell, Cell]]:
     total = costs.total
-    partial = trace.failure is not None
 
-    def number(value: int, unit: Unit = "ops") -> Quantity:
-        return Quantity(value, unit, at_least=partial or not total.exact)
+    def number(value: int) -> Quantity:
+        return Quantity(value, "ops", total.at_least, total.about)
 
     yield "MACs (mult-adds)", number(total.macs)
     if total.executed_macs != total.macs:
@@ -85,8 +84,8 @@ def _computed(trace: Trace, costs: Costs) -> Iterable[tuple[Cell, Cell]]:
     if batch is not None and batch > 1 and total.macs % batch == 0:
         yield f"MACs per sample (batch of {batch})", number(total.macs // batch)
         yield f"FLOPs per sample (batch of {batch})", number(total.flops // batch)
-    yield "Activations (output elements)", Quantity(total.activations, "count", at_least=partial)
-    yield "Operator calls", Quantity(total.ops, "count", at_least=partial)
+    yield "Activations (output elements)", Quantity(total.activations, "count", total.unseen > 0, total.about)
+    yield "Operator calls", Quantity(total.ops, "count", total.unseen > 0, total.about)
     yield "Operator calls without a formula", Quantity(total.uncosted, "count")
 
 
@@ -102,18 +101,15 @@ def batch_size(trace: Trace) -> int | None:
 
 
 def _sizes(held: Totals, trace: Trace | None, costs: Costs | None) -> Iterable[tuple[Cell, Cell]]:
-    def size(value: int, exact: bool = True) -> Quantity:
-        return Quantity(value, "bytes", at_least=not (exact and held.exact))
+    def size(value: int, done: Work = _NOTHING, least: bool = not held.exact) -> Quantity:
+        return Quantity(value, "bytes", least or done.unseen > 0, done.about)
 
-    whole = held.nbytes
     if trace is not None and costs is not None:
-        given = sum(spec.nbytes for spec in tensors_in(trace.inputs))
-        exact = trace.failure is None
-        made = costs.total.activation_nbytes
+        given, work = sum(spec.nbytes for spec in tensors_in(trace.inputs)), costs.total
         yield "Input size", Quantity(given, "bytes")
-        yield "Activations size", Quantity(made, "bytes", at_least=not exact)
+        yield "Activations size", size(work.activation_nbytes, work, False)
         yield "Params and buffers size", size(held.nbytes)
-        yield "Total size, every output kept", size(whole + given + made, exact)
+        yield "Total size, every output kept", size(held.nbytes + given + work.activation_nbytes, work)
     else:
         yield "Params and buffers size", size(held.nbytes)
     if held.local_nbytes != held.nbytes:
@@ -190,8 +186,22 @@ def _tied(snapshot: Snapshot) -> Iterable[Note]:
         yield Note("tied", "info", f"{_listed(places)} {verb} tied to {first}{size}: counted once", first)
 
 
+_LEAVES = {
+    "python.numpy": "hands a tensor to NumPy",
+    "python.dlpack": "hands a tensor to another library",
+    "python.data_ptr": "hands the address of a tensor to other code",
+    "python.thread": "starts a thread",
+    "python.process": "starts a process",
+}
+
+
 def _uncosted(costs: Costs) -> Iterable[Note]:
     for name, calls in costs.uncosted.items():
+        if name.startswith(OUTSIDE):
+            times = f" ({calls} times)" if calls > 1 else ""
+            text = f"the forward {_LEAVES.get(name, 'leaves torch')}{times}: what is computed there is not counted, and"
+            yield Note("outside-torch", "warning", f"{text} totals over it are lower bounds", costs.where[name])
+            continue
         key = name.replace(".", "::", 1)
         text = (
             f"{name} has no formula ({calls} {'call' if calls == 1 else 'calls'}): totals over it are lower bounds; "
@@ -211,7 +221,7 @@ def _idle(rows: Sequence[Layer]) -> Iterable[Note]:
     held = 0
     for row in rows:
         above = row.path.rpartition(".")[0]
-        if row.path and row.path not in busy and above in busy and row.totals.params:
+        if row.path and row.work is not None and row.path not in busy and above in busy and row.totals.params:
             idle.append(row.path)
             held += row.totals.params
     if idle:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,24 +12,49 @@ Basis = Literal["exact", "measured", "estimate", "guess"]
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number with its own unit, for a cell that differs from its column, or one that is only a lower bound (`≥`)."""
+    """A number with its own unit, for a cell that differs from its column, or one that is not exact: a lower bound
+    (`at_least`, printed `≥`), or what may be more or less (`about`, printed `≈`). A bound that is both is a bound."""
 
     value: int | float | None
     unit: Unit = "count"
     at_least: bool = False
+    about: bool = False
+
+    @property
+    def mark(self) -> Literal["", "≥", "≈"]:
+        """The sign before the number."""
+        return "≥" if self.at_least else "≈" if self.about else ""
 
 
 # None is unknown and prints "?"; a tuple is a shape; a str prints as it is
 Cell = None | str | bool | int | float | tuple[int, ...] | Quantity
 
 
-def bounded(value: int, unit: Unit, exact: bool) -> Cell:
-    """A number as it is, or as a lower bound.
+def marked(value: int | float, unit: Unit, *, at_least: bool = False, about: bool = False) -> Cell:
+    """A number as it is, or with a sign.
 
-    >>> bounded(3, "ops", True), bounded(3, "ops", False).at_least
-    (3, True)
+    >>> marked(3, "ops"), marked(3, "ops", at_least=True).mark, marked(3, "ops", about=True).mark
+    (3, '≥', '≈')
     """
-    return value if exact else Quantity(value, unit, at_least=True)
+    return Quantity(value, unit, at_least, about) if at_least or about else value
+
+
+def at_least(cell: Cell) -> bool:
+    """Whether the cell is a lower bound.
+
+    >>> at_least(Quantity(2, at_least=True)), at_least(2)
+    (True, False)
+    """
+    return isinstance(cell, Quantity) and cell.mark == "≥"
+
+
+def about(cell: Cell) -> bool:
+    """Whether the cell is a number that may be more or less."""
+    return isinstance(cell, Quantity) and cell.mark == "≈"
+
+
+# what a format of plain values says of a column in another: the suffix of its key, and of which cells it is true
+MARKS: tuple[tuple[str, Callable[[Cell], bool]], ...] = (("at_least", at_least), ("about", about))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +96,8 @@ class Table:
     def to_dict(self) -> dict[str, list[Cell]]:
         """Columns by key as lists of plain values: pandas, polars and pyarrow take it.
 
-        A column with a lower bound in it gets another, `<key>_at_least`, that says which of its numbers are ones.
+        A column with a lower bound in it gets another, `<key>_at_least`, that says which of its numbers are ones, and
+        one with numbers that may be more or less `<key>_about`.
 
         >>> Table("t", (Column("n", "N", "count"),), ((1,), (Quantity(2, "count", True),))).to_dict()
         {'n': [1, 2], 'n_at_least': [False, True]}
@@ -83,9 +109,10 @@ class Table:
             for key, cells in columns.items()
         }
         for key, cells in columns.items():
-            bounds: list[Cell] = [isinstance(cell, Quantity) and cell.at_least for cell in cells]
-            if any(bounds):
-                values[f"{key}_at_least"] = bounds
+            for suffix, has_mark in MARKS:
+                found: list[Cell] = [has_mark(cell) for cell in cells]
+                if any(found):
+                    values[f"{key}_{suffix}"] = found
         return values
 
 

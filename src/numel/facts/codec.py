@@ -137,6 +137,10 @@ class _Writer:
         if t.failure is not None:
             f = t.failure
             record["failure"] = [f.path, f.module_type, value(f.inputs), f.error, f.message]
+        if t.sampled is not None:
+            record["sampled"] = t.sampled
+        if t.whole:
+            record["whole"] = list(t.whole)
         return record
 
     def _name(self, name: str) -> int:
@@ -232,7 +236,7 @@ class _Reader:
     def trace(self, t: Any) -> Trace:
         value, names = self._value, self.names
         calls, ops = len(t["calls"]), len(t["ops"])
-        failure = t.get("failure")
+        failure, sampled = t.get("failure"), t.get("sampled")
         return Trace(
             calls=tuple(
                 CallRecord(_text(p), _whole(i), _whole(parent, -1, n), value(a), value(o), _whole(repeat, 1))
@@ -252,6 +256,8 @@ class _Reader:
             training=_flag(t["training"]),
             notes=tuple(_read_note(*n) for n in t["notes"]),
             failure=None if failure is None else self._failure(*failure),
+            sampled=None if sampled is None else _whole(sampled, 0, ops + 1),
+            whole=tuple(_text(path) for path in t.get("whole", ())),
             provenance=_read_provenance(**t["provenance"]),
         )  # fmt: skip
 

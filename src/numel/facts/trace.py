@@ -15,6 +15,9 @@ Phase = Literal["forward", "backward", "recompute", "optimizer"]
 Mode = Literal["meta", "fake", "real"]
 EventKind = Literal["allocate", "free", "save"]
 
+# Where a forward leaves torch, an operator of this namespace stands for all that is not seen: `python.numpy`.
+OUTSIDE = "python."
+
 # A value as it was passed: a TensorSpec, a scalar, None, a string, or a tuple or mapping of values.
 Value = Any
 
@@ -55,6 +58,11 @@ class OpRecord:
         """Without the overload: `aten.mm`."""
         return self.op.rpartition(".")[0]
 
+    @property
+    def outside(self) -> bool:
+        """Whether it stands for work that is not torch's, and that no tracer sees."""
+        return self.op.startswith(OUTSIDE)
+
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
@@ -89,11 +97,18 @@ class Failure:
     error: str
     message: str
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether it is not the forward's own error: it reads data, and there is none."""
+        return self.error in ("DataDependent", "NotAllocated")
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Calls and operators of one run, in order. `failure` is set when the forward raised: then this is the part
-    up to there and every sum over it is a lower bound."""
+    up to there and every sum over it is a lower bound. From the operator `sampled` on, what ran depends on values that
+    were drawn at random: another draw may run more or less. The modules `whole` ran as one piece each, so that the work
+    of their parts is not told apart."""
 
     calls: tuple[CallRecord, ...] = ()
     ops: tuple[OpRecord, ...] = ()
@@ -103,6 +118,8 @@ class Trace:
     training: bool = False
     notes: tuple[Note, ...] = ()
     failure: Failure | None = None
+    sampled: int | None = None
+    whole: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
 
 

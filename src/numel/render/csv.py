@@ -1,8 +1,8 @@
 """One table as CSV (RFC 4180): keys as header, numbers raw.
 
 The table is the document's first of kind "table", else its first; a document without one gives "". What a cell says
-beyond its number gets a column of its own: `depth` for a tree, `<key>_at_least` where a number is a lower bound. The
-total row is left out, so that a sum over a column does not count twice.
+beyond its number gets a column of its own: `depth` for a tree, `<key>_at_least` where a number is a lower bound,
+`<key>_about` where it may be more or less. The total row is left out, so that a sum over a column does not count twice.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import csv
 import io
 
 from numel.document import Callout, Cell, Document, Heading, Quantity, Table, Text
+from numel.document.blocks import MARKS
 from numel.render import assert_never
 
 NAME = "csv"
@@ -38,9 +39,14 @@ def render(document: Document, *, width: int | None = None, color: bool = False)
                 assert_never(block)
     if main is None:
         return ""
-    bounded = [i for i in range(len(main.columns)) if any(_is_bound(row[i]) for row in main.rows)]
     keys = [column.key for column in main.columns]
-    header = [*keys, *(f"{keys[i]}_at_least" for i in bounded)]
+    marks = [
+        (i, suffix, has_mark)
+        for i in range(len(keys))
+        for suffix, has_mark in MARKS
+        if any(has_mark(row[i]) for row in main.rows)
+    ]
+    header = [*keys, *(f"{keys[i]}_{suffix}" for i, suffix, _ in marks)]
     depths = main.depths if "depth" not in keys else None
     if depths is not None:
         header.append("depth")
@@ -49,15 +55,11 @@ def render(document: Document, *, width: int | None = None, color: bool = False)
     writer.writerow(header)
     for index, row in enumerate(main.rows):
         fields = [_field(cell) for cell in row]
-        fields += [_field(_is_bound(row[i])) for i in bounded]
+        fields += [_field(has_mark(row[i])) for i, _, has_mark in marks]
         if depths is not None:
             fields.append(str(depths[index]))
         writer.writerow(fields)
     return out.getvalue()
-
-
-def _is_bound(cell: Cell) -> bool:
-    return isinstance(cell, Quantity) and cell.at_least
 
 
 def _field(cell: Cell) -> str:
@@ -70,7 +72,7 @@ def _field(cell: Cell) -> str:
             return "true" if cell else "false"
         case tuple():
             return f"[{', '.join(map(str, cell))}]"
-        case Quantity(value, _, _):
+        case Quantity(value):
             return _field(value)
         case _:
             return str(cell)

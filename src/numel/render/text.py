@@ -2,7 +2,8 @@
 
 Counts are exact digits (`25,557,032`) or short in K M B T; operations G T and bytes KiB MiB GiB are always short, with
 four significant digits, so that a column of them lines up. Shares are percent. A shape is `1×3×224×224`, the shortest
-form that still reads as one word in a column; a 0-d shape is `scalar`. Unknown is `?`, a lower bound starts with `≥`.
+form that still reads as one word in a column; a 0-d shape is `scalar`. Unknown is `?`, a lower bound starts with `≥`,
+what may be more or less with `≈`.
 """
 
 from __future__ import annotations
@@ -48,9 +49,8 @@ def cell_text(cell: Cell, unit: Unit = "text", *, short: bool = False) -> str:
             return "✓" if cell else "–"
         case tuple():
             return shape_text(cell)
-        case Quantity(value, own, at_least):
-            text = UNKNOWN if value is None else _number_text(value, own, short)
-            return f"≥ {text}" if at_least and text != UNKNOWN else text
+        case Quantity(value, own):
+            return UNKNOWN if value is None else f"{cell.mark} {_number_text(value, own, short)}".lstrip()
         case _:
             return _number_text(cell, unit, short)
 
@@ -61,9 +61,9 @@ def fact_text(cell: Cell, unit: Unit = "text") -> tuple[str, str]:
     >>> fact_text(Quantity(102228128, "bytes")), fact_text("meta")
     (('102,228,128', '97.49 MiB'), ('meta', ''))
     """
-    at_least, value = False, cell
+    mark, value = "", cell
     if isinstance(cell, Quantity):
-        value, unit, at_least = cell.value, cell.unit, cell.at_least
+        value, unit, mark = cell.value, cell.unit, cell.mark
     if not isinstance(value, int) or isinstance(value, bool) or unit not in ("count", "ops", "bytes"):
         return cell_text(cell, unit), ""
     if abs(value) >= _MOST_EXACT:
@@ -72,7 +72,7 @@ def fact_text(cell: Cell, unit: Unit = "text") -> tuple[str, str]:
     exact = f"{value:,}"
     if unit == "bytes" and abs(value) < 1024:
         short = "B"
-    return f"≥ {exact}" if at_least else exact, "" if short == exact else short
+    return f"{mark} {exact}".lstrip(), "" if short == exact else short
 
 
 def is_number(column: Column) -> bool:

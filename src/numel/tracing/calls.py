@@ -45,6 +45,8 @@ class Calls:
             state = module.__dict__
             if torch_private.is_scripted(module) and not any(_inside(path, each) for each in self.scripted):
                 self.scripted.append(path)
+            if not hasattr(module, "forward"):  # scripted ones can lack it: a call raises as it would without us
+                continue
             if module._forward_pre_hooks or module._forward_hooks:
                 state["forward"] = self._hooked(path, module, module.forward)
                 state["_call_impl"] = self._wrapped(path, module, module._call_impl, _HOOKED)

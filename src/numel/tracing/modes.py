@@ -14,7 +14,8 @@ from numel.facts.trace import Mode
 from numel.tracing import torch_private
 from numel.tracing.arguments import torch_dtype
 from numel.tracing.calls import Calls
-from numel.tracing.recorder import MetaRecorder, Recorder
+from numel.tracing.outside import watched
+from numel.tracing.recorder import MetaRecorder, RealRecorder, Recorder
 
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
 
@@ -29,7 +30,7 @@ class Attempt:
 
 
 class Stage:
-    """Weights, inputs and recorder of one attempt."""
+    """Weights, inputs and recorder of one attempt. `made_up`: the model's own values are random and nobody's."""
 
     def __init__(
         self,
@@ -38,7 +39,10 @@ class Stage:
         floating: torch.dtype,
         device: torch.device,
         before_write: Callable[[torch.Tensor], None],
+        *,
+        made_up: bool = False,
     ) -> None:
+        self.made_up = made_up
         self.attempt = attempt
         self.floating = floating
         self.device = device
@@ -50,7 +54,7 @@ class Stage:
             self.recorder = Recorder(calls, before_write)
             self.fake = torch_private.fake_mode()
         else:
-            self.recorder = Recorder(calls, before_write)
+            self.recorder = RealRecorder(calls, before_write)
 
     def context(self) -> AbstractContextManager[Any]:
         """Everything that must be active while the forward runs."""
@@ -66,6 +70,7 @@ class Stage:
         if self.fake is not None:
             stack.enter_context(self.fake)
         stack.enter_context(self.recorder)
+        stack.enter_context(watched(self.recorder))
         return stack
 
     def swap(self, model: torch.nn.Module) -> None:
@@ -86,6 +91,8 @@ class Stage:
                     twin = twins.get(id(tensor))
                     if twin is None:
                         twin = twins[id(tensor)] = self._stand_in(tensor, held is module._buffers)
+                    if self.made_up and isinstance(self.recorder, RealRecorder) and held is module._parameters:
+                        self.recorder.made_up(twin)
                     if isinstance(twin, _Late):
                         twin.places.append((held, name))
                     if twin is not tensor:
@@ -160,19 +167,26 @@ class Stage:
 
     def _from_spec(self, spec: InputSpec, decided: torch.dtype | None, which: int) -> torch.Tensor:
         dtype = decided if decided is not None else torch_dtype(spec, self.floating)
-        if self.attempt.mode == "real":
-            if dtype.is_floating_point or dtype.is_complex:
-                return torch.randn(spec.shape, dtype=torch.float32, device=self.device).to(dtype)
-            if spec.below:
-                return torch.randint(0, spec.below, spec.shape, device=self.device).to(dtype)
-            fill = 1 if dtype is torch.bool else 0
-            return torch.full(spec.shape, fill, dtype=dtype, device=self.device)
+        if isinstance(self.recorder, RealRecorder):
+            drawn = self._drawn(spec, dtype)
+            self.recorder.made_up(drawn)
+            return drawn
         made = torch.empty(spec.shape, dtype=dtype, device="meta")
         if self.fake is not None:
             return torch_private.fake_tensor(self.fake, made, self.device)
         if isinstance(self.recorder, MetaRecorder) and spec.dtype is None and decided is None:
             self.recorder.undecided(made, which)
         return made
+
+
+    def _drawn(self, spec: InputSpec, dtype: torch.dtype) -> torch.Tensor:
+        """Values for a shape: normal, below the bound, else 0, or True."""
+        if dtype.is_floating_point or dtype.is_complex:
+            return torch.randn(spec.shape, dtype=torch.float32, device=self.device).to(dtype)
+        if spec.below:
+            return torch.randint(0, spec.below, spec.shape, device=self.device).to(dtype)
+        fill = 1 if dtype is torch.bool else 0
+        return torch.full(spec.shape, fill, dtype=dtype, device=self.device)
 
 
 def _with_attributes(parameter: torch.nn.Parameter, origin: torch.Tensor) -> torch.nn.Parameter:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from numel.facts.trace import OpRecord, Value
+from numel.facts.trace import OUTSIDE, OpRecord, Value
 from numel.tracing import torch_private
 from numel.tracing.calls import Calls
 from numel.tracing.composites import WHOLE
@@ -25,8 +25,8 @@ _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 
 # both leave a forward that catches every Exception, and are remembered in case that it catches these, too
-class StepDown(BaseException):
-    """This way of running can not give a right answer; the next one may."""
+class DataDependent(BaseException):
+    """The forward needs data that this way of running does not have; the next one may."""
 
 
 class NeedsDtype(BaseException):
@@ -41,7 +41,8 @@ class NeedsDtype(BaseException):
 class _Operator:
     """What has to be known of an operator before it runs, looked up once."""
 
-    __slots__ = ("asks", "by_shape", "cacheable", "composite", "is_item", "mutated", "name", "random", "view")
+    __slots__ = ("asks", "by_shape", "cacheable", "composite", "is_item", "mutated", "name", "random", "tells",
+                 "view")  # fmt: skip
 
     def __init__(self, func: Any) -> None:
         self.name = str(func)
@@ -49,6 +50,7 @@ class _Operator:
         self.mutated = torch_private.mutated_arguments(func)
         self.view = torch_private.is_view(func)
         self.random = torch_private.is_random(func)
+        self.tells = torch_private.tells_values(func)
         self.composite = self.name.rpartition(".")[0] not in WHOLE and torch_private.is_composite(func)
         self.is_item = self.name == "aten._local_scalar_dense.default"
         self.by_shape = _BY_SHAPE.get(self.name, _by_data if torch_private.is_shaped_by_data(func) else None)
@@ -82,7 +84,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls = calls
         self.ops: list[OpRecord] = []
-        self.ended: tuple[StepDown | NeedsDtype, int] | None = None  # and the call that it ended in
+        self.ended: tuple[DataDependent | NeedsDtype, int] | None = None  # and the call that it ended in
         self._before_write = before_write
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -115,9 +117,30 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
             reason = torch_private.unknown_data(error)
             if reason is None:
                 raise
-            raise self.end(StepDown(reason)) from error
+            raise self.end(DataDependent(reason)) from error
 
-    def end(self, error: StepDown | NeedsDtype) -> StepDown | NeedsDtype:
+    def readable(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor whose values the forward reads when it asks for those of `tensor`."""
+        if tensor.is_meta or torch_private.is_fake(tensor):
+            raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
+        return tensor
+
+    def leaves(self, how: str, tensor: torch.Tensor) -> torch.Tensor:
+        """The forward hands a tensor's data to other code, whose work is not seen: one operator stands for it."""
+        if tensor.is_meta or torch_private.is_fake(tensor):
+            raise self.end(DataDependent("the forward takes data out of torch"))
+        self._outside(how, spec_of_tensor(tensor))
+        return tensor
+
+    def starts(self, how: str, what: Any) -> Any:
+        """The forward starts something that runs beside it, and is not seen."""
+        self._outside(how)
+        return what
+
+    def _outside(self, how: str, *args: Value) -> None:
+        self.ops.append(OpRecord(f"{OUTSIDE}{how}.default", self.calls.current, args))
+
+    def end(self, error: DataDependent | NeedsDtype) -> DataDependent | NeedsDtype:
         """`error`, to be raised: from here on this run gives no right answer, whatever the forward makes of it."""
         if self.ended is None:
             self.ended = (error, self.calls.current)
@@ -258,7 +281,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         if packed is not None:
             return packed(self, func, args, kwargs)
         if not all(tensor.is_meta for tensor in _written(known, args, kwargs)):
-            raise self.end(StepDown(f"{known.name} writes unknown data to a tensor whose data is known"))
+            raise self.end(DataDependent(f"{known.name} writes unknown data to a tensor whose data is known"))
         return func(*self.to_meta(args), **self.to_meta(kwargs))
 
     def _made(self, known: _Operator, func: Any, args: Any, kwargs: Any) -> Any:
@@ -292,13 +315,15 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         return self._kept(outputs)
 
     def _item(self, tensor: torch.Tensor) -> Any:
+        return torch.ops.aten._local_scalar_dense.default(self.readable(tensor))
+
+    def readable(self, tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_meta:
-            # a tensor of the model that the run never writes to, or a constant: what the forward would read
-            return torch.ops.aten._local_scalar_dense.default(tensor)
+            return tensor  # one of the model that the run never writes to, or a constant: what the forward would read
         known = self._origins.get(id(tensor))
         if known is not None and known[0]._version == 0:
-            return torch.ops.aten._local_scalar_dense.default(known[1])
-        raise self.end(StepDown(torch_private.VALUE_BY_DATA))
+            return known[1]
+        raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
 
     def _positions(self, index: Any) -> list[Any]:
         """A known mask as the positions where it holds, one tensor per dimension: what an index by it comes to."""
@@ -383,6 +408,68 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 self._undecided = {i: each for i, each in self._undecided.items() if each[1] != found[1]}
 
 
+class RealRecorder(Recorder):  # type: ignore[no-untyped-call]
+    """Runs operators on data, and follows the values that were made up: random inputs, weights and draws.
+
+    `sampled` is the operator from which on what runs depends on those: they were read, or gave a shape. `decided` says
+    whether values that the user gave did so.
+    """
+
+    def __init__(self, calls: Calls, before_write: Callable[[torch.Tensor], None]) -> None:
+        super().__init__(calls, before_write)
+        self.sampled: int | None = None
+        self.decided = False
+        self._made_up: set[int | None] = set()  # storages
+
+    def made_up(self, tensor: torch.Tensor) -> None:
+        """The values of `tensor` are not the user's."""
+        self._made_up.add(torch_private.storage_number(tensor))
+
+    def run(self, known: _Operator, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        made_up = self._is_made_up((args, kwargs))
+        if known.tells or (known.name == "aten.index.Tensor" and any(map(_is_mask, args[1]))):
+            self._tell(made_up)
+        outputs = super().run(known, func, args, kwargs)
+        made_up = _draws(known, func, args, kwargs) or (made_up and known.name.rpartition(".")[0] not in _SHAPED_LIKE)
+        for tensor in (*_tensors(outputs), *_written(known, args, kwargs)):
+            number = torch_private.storage_number(tensor)
+            if made_up:
+                self._made_up.add(number)
+            else:
+                self._made_up.discard(number)  # the place of one that is gone, or wholly written anew
+        return outputs
+
+    def readable(self, tensor: torch.Tensor) -> torch.Tensor:
+        self._tell(self._is_made_up(tensor))
+        return super().readable(tensor)
+
+    def leaves(self, how: str, tensor: torch.Tensor) -> torch.Tensor:
+        self._tell(self._is_made_up(tensor))
+        return super().leaves(how, tensor)
+
+    def _is_made_up(self, value: Any) -> bool:
+        return any(torch_private.storage_number(tensor) in self._made_up for tensor in _tensors(value))
+
+    def _tell(self, made_up: bool) -> None:
+        if not made_up:
+            self.decided = True
+        elif self.sampled is None:
+            self.sampled = len(self.ops)
+
+
+def _is_mask(index: Any) -> bool:
+    return isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8)
+
+
+def _draws(known: _Operator, func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether an operator draws random numbers: many could, and do not outside of training or at a rate of 0."""
+    if not known.random:
+        return False
+    if any(_argument(func, args, kwargs, name) is False for name in ("train", "training")):
+        return False
+    return all(_argument(func, args, kwargs, name) != 0 for name in ("p", "dropout_p", "dropout"))
+
+
 def _written(known: _Operator, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
     """The tensors that an operator writes to."""
     for position, name in known.mutated:
@@ -409,8 +496,8 @@ def _pack(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     """Padded → packed: lengths must be known, since they are the shape of what comes out."""
     data, lengths, _batch_first = args
     if id(lengths) not in recorder._own:
-        raise recorder.end(StepDown("a packed sequence depends on lengths that are not known"))
-    each = lengths.tolist()
+        raise recorder.end(DataDependent("a packed sequence depends on lengths that are not known"))
+    each = torch_private.values(lengths)
     steps = max(each, default=0)
     sizes = [sum(length > step for length in each) for step in range(steps)]
     rest = tuple(data.shape[2:])
@@ -424,8 +511,8 @@ def _unpack(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     """Packed → padded."""
     data, batch_sizes, batch_first, _padding, total_length = (*args, *kwargs.values())[:5]
     if id(batch_sizes) not in recorder._own:
-        raise recorder.end(StepDown("a packed sequence depends on lengths that are not known"))
-    sizes = batch_sizes.tolist()
+        raise recorder.end(DataDependent("a packed sequence depends on lengths that are not known"))
+    sizes = torch_private.values(batch_sizes)
     batch = sizes[0] if sizes else 0
     steps = total_length if total_length > 0 else len(sizes)
     shape = (batch, steps) if batch_first else (steps, batch)
@@ -463,13 +550,14 @@ def _by_data(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     try:
         return func(*recorder.to_meta(args), **recorder.to_meta(kwargs))
     except NotImplementedError as error:
-        raise recorder.end(StepDown(torch_private.SHAPE_BY_DATA)) from error
+        raise recorder.end(DataDependent(torch_private.SHAPE_BY_DATA)) from error
 
 
 def _argument(func: Any, args: Any, kwargs: Any, name: str) -> Any:
+    """What an operator gets by this name, its default included; `None` as well where it has no such argument."""
     for position, argument in enumerate(func._schema.arguments):
         if argument.name == name:
-            return kwargs.get(name, args[position] if position < len(args) else None)
+            return kwargs.get(name, args[position] if position < len(args) else argument.default_value)
     return None
 
 
@@ -517,12 +605,11 @@ _WANTED = {
     ("aten.bitwise_or", 0): torch.bool,
     ("aten.bitwise_or", 1): torch.bool,
 }
+_LIKE = "ones_like zeros_like full_like empty_like new_zeros new_ones new_full new_empty"
+_SHAPED_LIKE = frozenset(f"aten.{name}" for name in _LIKE.split())
 _PASSING = """
 reshape flatten contiguous clone expand_as view_as cat stack pad constant_pad_nd roll flip repeat
 add sub rsub mul clamp clamp_min clamp_max remainder floor_divide maximum minimum where abs neg cumsum
 """
-_INDIFFERENT = """
-eq ne lt gt le ge isnan ones_like zeros_like empty_like full_like new_zeros new_ones new_full new_empty
-"""
 _PASSES = frozenset(f"aten.{name}" for name in _PASSING.split())
-_ASKS_NOTHING = frozenset(f"aten.{name}" for name in _INDIFFERENT.split())
+_ASKS_NOTHING = _SHAPED_LIKE | {f"aten.{name}" for name in ["eq", "ne", "lt", "gt", "le", "ge", "isnan"]}

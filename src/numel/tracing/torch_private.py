@@ -104,6 +104,24 @@ def is_scripted(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
+def dispatch_depth() -> int:
+    """How many dispatch modes are active: while one handles an operator it is not among them."""
+    return int(torch._C._len_torch_dispatch_stack())
+
+
+def values(tensor: torch.Tensor) -> Any:
+    """What `tolist` gives, without whatever stands in for that method."""
+    return torch._C.TensorBase.tolist(tensor)
+
+
+def storage_number(tensor: torch.Tensor) -> int | None:
+    """A number that tensors over the same data share; `None` for a layout without one storage."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
 def set_version(tensor: torch.Tensor, version: int) -> None:
     """Say that a tensor was written to `version` times: it was, but what was written is undone."""
     torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
@@ -126,6 +144,11 @@ def fake_tensor(mode: Any, meta: torch.Tensor, device: torch.device) -> torch.Te
 def is_shaped_by_data(func: Any) -> bool:
     """Whether values may decide the shape of what comes out."""
     return torch.Tag.dynamic_output_shape in func.tags
+
+
+def tells_values(func: Any) -> bool:
+    """Whether what comes out is a value, or has a shape, that Python can act on."""
+    return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
 
 
 def unknown_data(error: Exception) -> str | None:

@@ -18,7 +18,7 @@ from numel.tracing import torch_private
 from numel.tracing.arguments import mapped, normalised
 from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
-from numel.tracing.recorder import MetaRecorder, NeedsDtype, StepDown
+from numel.tracing.recorder import DataDependent, MetaRecorder, NeedsDtype, RealRecorder, Recorder
 from numel.tracing.specs import spec_of
 from numel.tracing.untouched import room, untouched
 
@@ -31,13 +31,14 @@ _LADDER: dict[str, tuple[Attempt, ...]] = {
 _MOST_RESTARTS = 32
 
 
-def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto") -> Trace:
+def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", random_weights: bool = False) -> Trace:
     """What `model(*inputs)` runs: every operator with shapes, dtypes and scalars, and every module call.
 
     `inputs` is a notation (`"f32[1,3,224,224]"`), a tensor or plain shape (the only argument), a tuple (positional),
     a dict (keyword) or `numel.Inputs`. `mode` "auto" tries meta tensors, then fake ones, then the real model, and
     takes the first that works; a step down is a note. A forward that raises gives the part up to there, with
-    `failure` set. The model's training mode is kept. Raises `InputsError` for inputs that do not parse.
+    `failure` set. The model's training mode is kept. `random_weights` says that what the weights make the forward do is
+    an accident. Raises `InputsError` for inputs that do not parse.
 
     >>> t = trace(torch.nn.Linear(4, 2), "f32[8,4]")
     >>> t.mode, [(op.op, str(op.outputs[0])) for op in t.ops]
@@ -45,16 +46,17 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto") -> Trace:
     """
     if mode not in _LADDER:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(_LADDER)}")
-    run = _Run(model, normalised(inputs))
+    run = _Run(model, normalised(inputs), random_weights)
     best: Trace | None = None
     notes: list[Note] = []
+    steps: list[tuple[Mode, str, str]] = []  # the mode that did not do, why, and where
     errors: dict[Mode, tuple[str, str]] = {}
     ladder = list(_LADDER[mode])
     if torch.is_autocast_enabled(run.device.type):
         text = "autocast is on and does not reach meta tensors"
         if mode == "auto":
             ladder = [attempt for attempt in ladder if attempt.mode != "meta"]
-            notes.append(Note("step-down", "info", f"not on meta tensors: {text}"))
+            steps.append(("meta", text, ""))
         elif mode == "meta":
             notes.append(Note("autocast", "warning", f"{text}: element types are those without it"))
     if ladder[0].mode != "meta" and run.undecided:
@@ -64,38 +66,58 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto") -> Trace:
         if attempt.mode == "real" and "meta" in errors and errors["meta"] == errors.get("fake"):
             break  # stopped at the same module with torch's same words: it is the model or its inputs
         if attempt.mode == "real" and not run.allocated:
-            text = "not on the real model: its weights are not allocated"
-            notes.append(Note("step-down", "info", text))
-            best = best or run.not_begun("NotAllocated", f"{text}; the modes auto, meta and fake need none")
+            text = "its weights are not allocated"
+            steps.append(("real", text, ""))
+            words = f"not on the real model: {text}; the modes auto, meta and fake need none"
+            best = best or run.not_begun("NotAllocated", words)
             break
         found = run.decided(attempt)
         failed = found.failure
         if failed is None:
-            return replace(found, notes=(*found.notes, *notes))
-        if failed.error != "StepDown":
+            return replace(found, notes=(*found.notes, *notes, *_stepped(steps, found.mode)))
+        if not failed.needs_data:
             errors[attempt.mode] = (failed.path, failed.message)
         if best is None or _further(found, best):
             best = found
         if not attempt.autograd and "grad" in failed.message:
             ladder.insert(0, Attempt(attempt.mode, attempt.keep_all, autograd=True))
         if ladder and ladder[0].mode != attempt.mode:
-            what = {"meta": "meta tensors", "fake": "fake tensors"}.get(attempt.mode, attempt.mode)
-            reason = _one_line(failed.message)
-            notes.append(Note("step-down", "info", f"not on {what}: {failed.error}: {reason}", failed.path))
+            steps.append((attempt.mode, _words(failed), failed.path))
     assert best is not None
     failure = best.failure
     assert failure is not None
-    message = _one_line(failure.message)
-    notes = [note for note in notes if not note.text.endswith(f"{failure.error}: {message}")]
-    notes.append(Note("forward-failed", "error", f"{failure.error}: {message}", failure.path))
+    others = [step for step in steps if step[1] != _words(failure)]
+    notes += _stepped(others, None)
+    notes.append(Note("forward-failed", "error", _words(failure), failure.path))
     return replace(best, notes=(*best.notes, *notes))
+
+
+_MODES: dict[Mode, str] = {"meta": "meta tensors", "fake": "fake tensors", "real": "the real model"}
+
+
+def _words(failure: Failure) -> str:
+    message = _one_line(failure.message)
+    return message if failure.needs_data else f"{failure.error}: {message}"
+
+
+def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
+    """A note for each reason to step down; a reason that two modes share is said once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for mode, why, path in steps:
+        found.setdefault((why, path), []).append(_MODES[mode])
+    end = "" if to is None else f"; it ran on {_MODES[to]}"
+    return [
+        Note("step-down", "info", f"not on {' nor on '.join(modes)}: {why}{end}", path)
+        for (why, path), modes in found.items()
+    ]
 
 
 class _Run:
     """A model and its inputs, to be run once or more; `numbers` are the element types found out, by input."""
 
-    def __init__(self, model: torch.nn.Module, given: Inputs) -> None:
+    def __init__(self, model: torch.nn.Module, given: Inputs, random_weights: bool) -> None:
         self.model = model
+        self.random_weights = random_weights
         self.given = given
         self.numbers: dict[int, torch.dtype] = {}
         self.floating, self.device, self.allocated = _weights(model)
@@ -145,7 +167,9 @@ class _Run:
         training = _training(model)
         failure: Failure | None = None
         with torch_private.alone(), untouched(model, given) as kept, room():
-            stage = Stage(attempt, calls, self.floating, self.device, kept.before_write)
+            stage = Stage(
+                attempt, calls, self.floating, self.device, kept.before_write, made_up=self.random_weights
+            )  # fmt: skip
             stage.swap(model)
             calls.watch(model)
             count = iter(range(1 << 30))
@@ -156,7 +180,7 @@ class _Run:
             try:
                 with stage.context(), redirect_stdout(sys.stderr):  # what the forward prints is no part of a document
                     model(*args, **kwargs)
-            except (Exception, SystemExit, StepDown, NeedsDtype) as error:
+            except (Exception, SystemExit, DataDependent, NeedsDtype) as error:
                 if calls.failed is not None and calls.failed[0] is error:
                     failure = calls.failed[1]
                 else:
@@ -165,9 +189,10 @@ class _Run:
                 ended, at = stage.recorder.ended
                 if isinstance(ended, NeedsDtype):
                     raise ended
-                failure = calls.failure(at, ended) or Failure("", _type(model), specs, "StepDown", str(ended))
+                failure = calls.failure(at, ended) or Failure("", _type(model), specs, type(ended).__name__, str(ended))
             records = calls.finish()
             left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
+            drew = kept.drew
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted
@@ -178,6 +203,8 @@ class _Run:
             notes.append(Note("mixed-dtypes", "warning", text))
         if kept.written:
             notes.append(Note("weights-written", "info", "the forward wrote to the model's tensors: they are put back"))
+        sampled, said = _chance(stage.recorder, drew)
+        notes += said
         found = Trace(
             calls=records,
             ops=tuple(stage.recorder.ops),
@@ -186,6 +213,8 @@ class _Run:
             training=training,
             notes=tuple(notes),
             failure=failure or calls.strayed,
+            sampled=sampled,
+            whole=tuple(calls.scripted),
             provenance=_provenance(model),
         )
         return found, left
@@ -194,6 +223,23 @@ class _Run:
         """The trace of a run that could not even start."""
         failure = Failure("", _type(self.model), (), error, message)
         return Trace(mode="real", training=_training(self.model), failure=failure, provenance=_provenance(self.model))
+
+
+def _chance(recorder: Recorder, drew: bool) -> tuple[int | None, list[Note]]:
+    """From which operator on chance decides what runs, and what to say about it."""
+    if drew:
+        text = "the forward draws from Python's or NumPy's generator: what runs may be the chance of one draw"
+        return 0, [Note("sampled", "warning", text)]
+    if not isinstance(recorder, RealRecorder):
+        return None, []
+    if recorder.sampled is None:
+        text = "the forward reads values or makes shapes of them: these numbers are for those that it was given"
+        return None, [Note("by-value", "info", text)] if recorder.decided else []
+    text = (
+        "the forward reads values that nobody gave (random inputs, weights or draws), or makes shapes of them: for "
+        "others it may run more or less; real inputs to a model with real weights have numbers of their own"
+    )
+    return recorder.sampled, [Note("sampled", "warning", text)]
 
 
 def _further(found: Trace, best: Trace) -> bool:
@@ -206,7 +252,7 @@ def _further(found: Trace, best: Trace) -> bool:
     assert other is not None
     if (one.path, one.message) == (other.path, other.message):
         return False
-    came = [(failure.error != "StepDown", len(t.calls), len(t.ops)) for t, failure in ((found, one), (best, other))]
+    came = [(not failure.needs_data, len(t.calls), len(t.ops)) for t, failure in ((found, one), (best, other))]
     return came[0] >= came[1]
 
 

@@ -13,6 +13,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
@@ -49,13 +50,14 @@ def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
 
     Kept: every module's class and `__dict__` with its dictionaries of parameters, buffers, children and hooks; lists,
     dictionaries, sets and plain objects that its attributes, its hooks or the inputs hold; attributes and globals of
-    the files that define the modules' classes; random states of Python, NumPy and torch; torch's switches; warning
-    filters; the environment. Tensor values are kept when a write is announced (`States.before_write`): on meta tensors
-    there is none.
+    the files that define the modules' classes; random states of Python, NumPy and torch, which are seeded, so that
+    every run draws the same; torch's switches; warning filters; the environment. Tensor values are kept when a write is
+    announced (`States.before_write`): on meta tensors there is none.
     """
     with _TURN:
         states = States(model, inputs)
         generators = _generators()
+        states.begin(generators)
         switches = [(get, put, get()) for get, put in _SWITCHES]
         environment = dict(os.environ)
         try:
@@ -71,8 +73,8 @@ def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
             if os.environ != environment:
                 os.environ.clear()
                 os.environ.update(environment)
-            for put_back, state in generators:
-                put_back(state)
+            for generator in generators:
+                generator.put(generator.state)
 
 
 def _switch(place: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
@@ -98,16 +100,35 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 )
 
 
-def _generators() -> list[tuple[Any, Any]]:
-    kept: list[tuple[Any, Any]] = [
-        (random.setstate, random.getstate()),
-        (torch.set_rng_state, torch.get_rng_state()),
+@dataclass(frozen=True, slots=True)
+class _Generator:
+    """A source of random numbers for the whole process, and its state when a run begins. `place` tells whether it was
+    drawn from since; `None` for those of torch, whose draws are operators."""
+
+    state: Any
+    put: Callable[[Any], Any]
+    seed: Callable[[int], Any]
+    place: Callable[[], Any] | None = None
+
+
+def _generators() -> list[_Generator]:
+    kept = [
+        _Generator(random.getstate(), random.setstate, random.seed, random.getstate),
+        # torch.manual_seed would import the compiler, and seed devices that were not asked for anything yet
+        _Generator(torch.get_rng_state(), torch.set_rng_state, torch.default_generator.manual_seed),
     ]
     numpy = sys.modules.get("numpy")
     if numpy is not None and hasattr(numpy, "random"):
-        kept.append((numpy.random.set_state, numpy.random.get_state()))
+        drawn = numpy.random
+
+        def place() -> Any:
+            state = drawn.get_state()
+            return state[1].tobytes(), state[2:]
+
+        kept.append(_Generator(drawn.get_state(), drawn.set_state, drawn.seed, place))
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        kept.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+        cuda = torch.cuda
+        kept.append(_Generator(cuda.get_rng_state_all(), cuda.set_rng_state_all, cuda.manual_seed_all))
     return kept
 
 
@@ -137,6 +158,7 @@ class States:
         self._scripted: list[tuple[Any, dict[str, Any]]] = []
         self._tensors: list[torch.Tensor] = []
         self._versions: list[tuple[torch.Tensor, int]] = []
+        self._drawn_from: list[tuple[Callable[[], Any], Any]] = []
         self._places: set[int | None] = set()
         self._written: dict[int, tuple[Any, Any]] = {}
         seen: set[int] = set()
@@ -219,6 +241,17 @@ class States:
             storage = tensor.untyped_storage()
             with torch_private.alone():
                 self._written[place] = (storage, storage.clone())  # type: ignore[no-untyped-call]
+
+    def begin(self, generators: list[_Generator]) -> None:
+        """Seed every generator, and remember how those stand whose draws are not operators."""
+        for generator in generators:
+            generator.seed(0)
+        self._drawn_from = [(each.place, each.place()) for each in generators if each.place is not None]
+
+    @property
+    def drew(self) -> bool:
+        """Whether the run drew from a generator of Python or NumPy, so that chance may have decided what ran."""
+        return any(place() != before for place, before in self._drawn_from)
 
     @property
     def written(self) -> bool:
