@@ -70,7 +70,10 @@ def summary(
     if found.saved is not None:
         return load(found.saved)
     snapshot = _snapshot(found, target)
-    return Report(snapshot, None if found.model is None else _trace(found, snapshot.totals.nbytes, inputs, mode))
+    traced = None if found.model is None else _trace(found, snapshot.totals.nbytes, inputs, mode)
+    if traced is None and mode != "auto":
+        raise InputsError(f"mode {mode}: nothing to run without inputs; say them, as in f32[1,3,224,224]")
+    return Report(snapshot, traced)
 
 
 def read(target: Any, *, options: Options | None = None, trust_remote_code: bool = False) -> Report:

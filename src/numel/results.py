@@ -138,8 +138,9 @@ class Report(Viewable):
         columns: str | Sequence[str] | None = None, sort: str | None = None, fold: bool = True,
         top: int | None = None, min_params: int | None = None,
     ) -> Document:  # fmt: skip
-        """The blocks to draw. `by` names tables instead of the result's own first one; `depth`, `columns`, `sort`
-        ("-macs": the largest first) and `fold` arrange that one; `top` and `min_params` keep the largest tensors.
+        """The blocks to draw. `by` names tables instead of the result's own first one; `depth`, `columns` (beside the
+        name of each row), `sort` ("-macs": the largest first) and `fold` arrange that one. `top` and `min_params` keep
+        the largest tensors; without `by` these are the table.
 
         Raises `ViewError` for a table, column or sort key that does not exist.
         """
@@ -166,7 +167,7 @@ class Report(Viewable):
                 if sort is not None and mine:
                     found = arrange.ordered(found, sort)
                 if columns is not None and mine:
-                    found = arrange.with_columns(found, columns)
+                    found = arrange.with_columns(found, columns, named=True)
             tables.append(found)
         footer: list[Block] = [summary.totals(self.snapshot, self.trace, self.costs)]
         footer += [*summary.failure(self.trace), *summary.callouts(self.notes)]
@@ -176,7 +177,7 @@ class Report(Viewable):
         if by is not None:
             return arrange.chosen(by, ("layers", *_BY), what="table")
         own = {"layers": "layers", "tensors": "tensor", "operators": "operator"}[self.view]
-        return [own, "tensor"] if largest and own != "tensor" else [own]
+        return ["tensor" if largest else own]
 
     # ── saved ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -83,6 +83,18 @@ class Viewable:
         return Drawing(self.document())
 
 
+def named(format: str) -> str | None:
+    """The name of the format that a name or a suffix stands for; `None` for one that there is not."""
+    if format.lower().removeprefix(".") == "json":
+        return "json"
+    from numel.render import find
+
+    try:
+        return find(format).NAME
+    except ViewError:
+        return None
+
+
 def _width() -> int:
     return shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns
 

@@ -94,9 +94,17 @@ def test_the_batch_is_what_inputs_and_output_agree_on():
 
 
 def test_columns_and_order_are_those_of_the_first_table():
-    first, second, _ = REPORT.document(columns="path params", sort="-macs", top=1).tables
+    first, second, _ = REPORT.document(columns="path params", sort="-macs", by="layers tensor", top=1).tables
     assert [column.key for column in first.columns] == ["path", "params"]
     assert (second.title, len(second.rows)) == ("Tensors", 1)
+
+
+@pytest.mark.parametrize(("by", "name"), [("layers", "path"), ("type", "type"), ("tensor", "path"), ("layer", "path")])
+def test_rows_keep_their_names_whatever_columns_are_chosen(by: str, name: str):
+    first = REPORT.document(by=by, columns="nbytes").tables[0]
+    assert [column.key for column in first.columns] == [name, "nbytes"]
+    first = REPORT.document(by=by, columns=f"nbytes {name}").tables[0]
+    assert [column.key for column in first.columns] == ["nbytes", name]
 
 
 def test_a_failed_forward_says_where_and_with_what():
@@ -119,6 +127,7 @@ def test_every_table_is_columns_of_equal_length(key: str):
         ({"depth": -1}, "depth -1: expected 0"),
         ({"depth": 2, "by": "type"}, "depth belongs to the table 'layers'; shown here: type"),
         ({"top": 0}, "top 0"),
+        ({"top": 3, "depth": 2}, "depth belongs to the table 'layers'; shown here: tensor"),
         ({"top": 3, "by": "type"}, "top or min_params belongs to the table 'tensor'"),
         ({"fold": False, "by": "depth"}, "fold belongs to the table 'layers'"),
     ],
@@ -133,9 +142,9 @@ def test_by_operator_needs_a_trace():
         Report(SNAPSHOT).by("operator")
 
 
-def test_the_largest_tensors_are_added_to_a_summary_and_narrow_a_listing():
+def test_the_largest_tensors_are_the_table_of_a_summary_and_narrow_a_listing():
     titles = [table.title for table in REPORT.document(top=1).tables]
-    assert titles == ["Layers", "Tensors", "Totals"]
+    assert titles == ["Tensors", "Totals"]
     listing = Report(SNAPSHOT, view="tensors")
     assert listing.to_dict(min_params=3)["path"] == ["fc.weight", "aux.weight", "out.weight"]
 

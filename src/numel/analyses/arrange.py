@@ -27,10 +27,13 @@ def chosen(names: str | Sequence[str], known: Collection[str], *, what: str) -> 
     return list(dict.fromkeys(words))
 
 
-def with_columns(table: Table, names: str | Sequence[str]) -> Table:
-    """Only the columns of these keys, in this order."""
+def with_columns(table: Table, names: str | Sequence[str], *, named: bool = False) -> Table:
+    """Only the columns of these keys, in this order; with `named` the first one of the table, which names its rows,
+    comes first unless it is among them."""
     keys = [column.key for column in table.columns]
     at = [keys.index(name) for name in chosen(names, keys, what="column")]
+    if named and 0 not in at:
+        at = [0, *at]
     pick = [tuple(row[i] for i in at) for row in table.rows]
     total = None if table.total is None else tuple(table.total[i] for i in at)
     return replace(table, columns=tuple(table.columns[i] for i in at), rows=tuple(pick), total=total)

@@ -278,6 +278,7 @@ def tree(
     """
     traced = bool(rows) and rows[0].work is not None
     keys = _default_columns(rows, traced) if columns is None else chosen(columns, _FIELDS, what="column")
+    keys = keys if "path" in keys else ["path", *keys]
     shown_keys = list(keys)
     if sort is not None:
         (by,) = chosen(sort.lstrip("-+"), _FIELDS, what="sort column")

@@ -80,7 +80,7 @@ running: Callable[[F], F] = _stacked(
 )  # fmt: skip
 
 arranging: Callable[[F], F] = _stacked(
-    click.option("-c", "--columns", metavar="KEYS", help="Columns by key, as in 'path type params macs'."),
+    click.option("-c", "--columns", metavar="KEYS", help="Columns by key, as in 'type params macs'."),
     click.option("-s", "--sort", metavar="KEY", help="Order rows by a column; -KEY puts the largest first."),
     click.option("--top", type=click.IntRange(min=1), metavar="N", help="The N largest tensors."),
     click.option("--min-params", type=_Count(), metavar="N", help="Tensors of at least N elements: 5000, 1e6, 2.5M."),
@@ -103,14 +103,17 @@ writing: Callable[[F], F] = _stacked(
 
 def write(result: Viewable, output: str | None, format: str | None, **display: Any) -> None:
     """The result to stdout or to a file; display options that were not given are left to the result."""
-    from numel.views import colored
+    from numel.views import colored, named
 
     given = {name: value for name, value in display.items() if value is not None and value != ()}
     if "by" in given:
         given["by"] = " ".join(given["by"])
     if output is not None and output != "-":
-        if format is None and not Path(output).suffix:
+        suffix = Path(output).suffix
+        if format is None and not suffix:
             raise click.UsageError(f"-o {output}: no suffix to tell the format by; add one, or -f NAME")
+        if format is not None and named(suffix) not in (None, named(format)):
+            raise click.UsageError(f"-o {output} -f {format}: the suffix says {named(suffix)}; leave one of them out")
         result.save(Path(output), format=format, **given)
     elif format is None:
         result.show(**given)

@@ -42,7 +42,7 @@ _LEAST_LABEL = 12  # columns of a name that the guides of a deep tree leave
 _GAP = 2
 _BAR = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_KEPT = frozenset({"params", "macs"})  # columns that a narrow screen loses last
+_KEPT = frozenset({"params", "macs", "tied_to"})  # columns that a narrow screen loses last
 
 _PLAIN = Style.null()
 _BOLD = Style(bold=True)
