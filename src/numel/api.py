@@ -7,6 +7,7 @@ go to the callable that builds the model, or override fields of its configuratio
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
+from numel.facts.inputs import Inputs
 from numel.facts.trace import Trace
 from numel.results import Report, from_saved
 from numel.sources.bytes import printable
@@ -158,6 +160,7 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None
 
     model: Any = found.model
     said: tuple[Note, ...] = ()
+    given = inputs
     if inputs is None:
         inputs = default_inputs(model)
         if inputs is None:
@@ -174,4 +177,17 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None
             else:
                 text = f"the forward reads values, and no weights are allocated; mode real allocates {nbytes:,} bytes"
                 said = (*said, Note("not-allocated", "warning", text))
+        if ran.failure is not None and given is not None:
+            said = (*said, *_own_inputs(model, default_inputs(model), ran))
     return replace(ran, notes=(*said, *ran.notes))
+
+
+def _own_inputs(model: Any, known: Inputs | None, ran: Trace) -> tuple[Note, ...]:
+    """What the model's own sample has that a forward which stopped was not given: it may be why."""
+    given = dict(ran.inputs) if isinstance(ran.inputs, Mapping) else {"*": ran.inputs}
+    by_place = list(inspect.signature(model.forward).parameters)[: len(given.pop("*", ()))] if known else []
+    missing = [name for name in (known.kwargs if known else ()) if name not in (*by_place, *given)]
+    if not missing:
+        return ()
+    text = f"the model's own sample has {', '.join(missing)} as well, which was not given"
+    return (Note("own-inputs", "info", text),)

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from numel import summary  # noqa: E402
 from numel.errors import InputsError  # noqa: E402
 from numel.facts import DType  # noqa: E402
 from numel.facts.inputs import Inputs, InputSpec  # noqa: E402
@@ -282,3 +283,22 @@ def test_a_failure_that_no_element_type_would_mend_keeps_the_floating_type():
     t = trace(nn.Linear(5, 4), "[2,4]")
     assert t.failure is not None
     assert t.inputs[0].dtype.short == "f32"
+
+
+# ── what a model wanted ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_forward_that_stops_for_want_of_an_input_is_told_what_the_models_own_sample_has():
+    """An encoder-decoder that gets ids for its encoder alone: positional ones are known by the forward's signature."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.T5Config(d_model=8, d_ff=16, d_kv=4, num_heads=2, num_layers=1, vocab_size=50)
+    with torch.device("meta"):
+        model = transformers.T5ForConditionalGeneration(config)
+    for inputs in ("i64[1,6]", {"input_ids": "i64[1,6]"}):
+        report = summary(model, inputs)
+        assert report.trace.failure is not None
+        (said,) = [note.text for note in report.notes if note.code == "own-inputs"]
+        assert "decoder_input_ids" in said
+        assert " input_ids" not in said
+    whole = summary(model, "input_ids: i64[1,6], decoder_input_ids: i64[1,3]")
+    assert (whole.trace.failure, whole.exact) == (None, True)
