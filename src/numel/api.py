@@ -7,21 +7,22 @@ go to the callable that builds the model, or override fields of its configuratio
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
-from numel.facts.inputs import Inputs
 from numel.facts.trace import Trace
 from numel.results import Report, from_saved
 from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
+
+if TYPE_CHECKING:
+    from numel.facts.inputs import Inputs
 
 __all__ = ["count", "formula", "load", "read", "summary", "trace"]
 
@@ -184,6 +185,8 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None
 
 def _own_inputs(model: Any, known: Inputs | None, ran: Trace) -> tuple[Note, ...]:
     """What the model's own sample has that a forward which stopped was not given: it may be why."""
+    import inspect
+
     given = dict(ran.inputs) if isinstance(ran.inputs, Mapping) else {"*": ran.inputs}
     by_place = list(inspect.signature(model.forward).parameters)[: len(given.pop("*", ()))] if known else []
     missing = [name for name in (known.kwargs if known else ()) if name not in (*by_place, *given)]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from numel.analyses import arrange, groups, layers, params, summary
-from numel.analyses.cost import Costs, costs
+from numel import analyses
 from numel.document import Block, Column, Document, Table
 from numel.errors import SchemaError, ViewError
 from numel.facts import CallRecord, ModuleRecord, Note, OpRecord, Snapshot, TensorRecord, Totals, Trace
 from numel.facts.codec import SCHEMA, check_schema, decode, encode
 from numel.views import Viewable
+
+if TYPE_CHECKING:
+    from numel.analyses.cost import Costs
+    from numel.analyses.layers import Layer
 
 View = Literal["layers", "tensors", "operators"]
 
@@ -49,12 +52,12 @@ class Report(Viewable):
     @cached_property
     def costs(self) -> Costs:
         """The work of the trace by module and by operator; all zero when nothing was traced."""
-        return Costs() if self.trace is None else costs(self.snapshot, self.trace)
+        return analyses.cost.Costs() if self.trace is None else analyses.cost.costs(self.snapshot, self.trace)
 
     @cached_property
-    def layers(self) -> tuple[layers.Layer, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """A row per module in preorder, with what is below it; the root's path is ""."""
-        return layers.layers(self.snapshot, None if self.trace is None else self.costs)
+        return analyses.layers.layers(self.snapshot, None if self.trace is None else self.costs)
 
     @property
     def macs(self) -> int | None:
@@ -89,12 +92,12 @@ class Report(Viewable):
     @property
     def batch(self) -> int | None:
         """How many samples the numbers are for, where inputs and output agree on their first size; else `None`."""
-        return None if self.trace is None else summary.batch_size(self.trace)
+        return None if self.trace is None else analyses.summary.batch_size(self.trace)
 
     @cached_property
     def notes(self) -> tuple[Note, ...]:
         """Everything that qualifies the numbers."""
-        return summary.notes(self.snapshot, self.trace, self.costs, self.layers)
+        return analyses.summary.notes(self.snapshot, self.trace, self.costs, self.layers)
 
     @property
     def modules(self) -> tuple[ModuleRecord, ...]:
@@ -121,14 +124,14 @@ class Report(Viewable):
     def by(self, key: str) -> Table:
         """Sums by "layer", "depth", "type", "dtype", "operator", or every "tensor"; `.to_dict()` gives columns."""
         makers: dict[str, Callable[[], Table]] = {
-            "layer": lambda: layers.table(self.layers),
-            "depth": lambda: groups.by_depth(self.layers),
-            "type": lambda: groups.by_type(self.layers),
-            "dtype": lambda: params.by_dtype(self.snapshot),
-            "operator": lambda: groups.by_operator(self.costs),
-            "tensor": lambda: params.tensors(self.snapshot),
+            "layer": lambda: analyses.layers.table(self.layers),
+            "depth": lambda: analyses.groups.by_depth(self.layers),
+            "type": lambda: analyses.groups.by_type(self.layers),
+            "dtype": lambda: analyses.params.by_dtype(self.snapshot),
+            "operator": lambda: analyses.groups.by_operator(self.costs),
+            "tensor": lambda: analyses.params.tensors(self.snapshot),
         }
-        (name,) = arrange.chosen([key], makers, what="table")
+        (name,) = analyses.arrange.chosen([key], makers, what="table")
         if name == "operator" and self.trace is None:
             raise ViewError("by operator: nothing was traced; give inputs, as in 'f32[1,3,224,224]'")
         return makers[name]()
@@ -159,23 +162,25 @@ class Report(Viewable):
         for name in names:
             mine = name == names[0]  # the first table is the one that is arranged
             if name == "layers":
-                found = layers.tree(self.snapshot, self.layers, depth=depth, fold=fold, columns=columns, sort=sort)
+                found = analyses.layers.tree(
+                    self.snapshot, self.layers, depth=depth, fold=fold, columns=columns, sort=sort
+                )
             else:
                 found = self.by(name)
                 if name == "tensor" and largest:
-                    found = arrange.largest(found, "numel", top=top, at_least=min_params)
+                    found = analyses.arrange.largest(found, "numel", top=top, at_least=min_params)
                 if sort is not None and mine:
-                    found = arrange.ordered(found, sort)
+                    found = analyses.arrange.ordered(found, sort)
                 if columns is not None and mine:
-                    found = arrange.with_columns(found, columns, named=True)
+                    found = analyses.arrange.with_columns(found, columns, named=True)
             tables.append(found)
-        footer: list[Block] = [summary.totals(self.snapshot, self.trace, self.costs)]
-        footer += [*summary.failure(self.trace), *summary.callouts(self.notes)]
-        return Document((summary.title(self.snapshot), *tables, *footer))
+        footer: list[Block] = [analyses.summary.totals(self.snapshot, self.trace, self.costs)]
+        footer += [*analyses.summary.failure(self.trace), *analyses.summary.callouts(self.notes)]
+        return Document((analyses.summary.title(self.snapshot), *tables, *footer))
 
     def _tables(self, by: str | Sequence[str] | None, largest: bool) -> list[str]:
         if by is not None:
-            return arrange.chosen(by, ("layers", *_BY), what="table")
+            return analyses.arrange.chosen(by, ("layers", *_BY), what="table")
         own = {"layers": "layers", "tensors": "tensor", "operators": "operator"}[self.view]
         return ["tensor" if largest else own]
 
@@ -205,7 +210,7 @@ class Report(Viewable):
         }
 
 
-def _row(layer: layers.Layer) -> dict[str, Any]:
+def _row(layer: Layer) -> dict[str, Any]:
     return {
         "path": layer.path,
         "type": layer.type,
@@ -248,7 +253,8 @@ class Count(Viewable):
     def document(self, **display: Any) -> Document:
         """The counts as a list of facts."""
         _takes_none(display)
-        return Document((summary.totals_table(self.totals, guessed=self.guessed), *summary.callouts(self.notes)))
+        table = analyses.summary.totals_table(self.totals, guessed=self.guessed)
+        return Document((table, *analyses.summary.callouts(self.notes)))
 
     def saved(self) -> Mapping[str, Any]:
         """The totals twice: as every document has them, and at the top, as `numel.count` has them."""

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping
 from errno import EISDIR, ENOENT
@@ -117,6 +116,8 @@ def write_whole(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():  # a device or a pipe is written to as it is
         path.write_text(text, encoding="utf-8", newline="")
         return
+    import tempfile
+
     place = path.resolve()  # a link stays a link
     try:
         file, name = tempfile.mkstemp(prefix=".numel-", dir=place.parent)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from numel.analyses.cost import Costs, Work
-from numel.analyses.layers import Layer
 from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
 from numel.facts import OUTSIDE, Note, Snapshot, Totals, Trace, tensors_in
 
+if TYPE_CHECKING:
+    from numel.analyses.cost import Costs, Work
+    from numel.analyses.layers import Layer
+
 _NAMED = 3  # paths that a note lists before it counts the rest
 
-_NOTHING = Work()
 _FACTS = (Column("name", "name"), Column("value", "value"))
 
 
@@ -101,7 +103,9 @@ def batch_size(trace: Trace) -> int | None:
 
 
 def _sizes(held: Totals, trace: Trace | None, costs: Costs | None) -> Iterable[tuple[Cell, Cell]]:
-    def size(value: int, done: Work = _NOTHING, least: bool = not held.exact) -> Quantity:
+    def size(value: int, done: Work | None = None, least: bool = not held.exact) -> Quantity:
+        if done is None:
+            return Quantity(value, "bytes", least)
         return Quantity(value, "bytes", least or done.unseen > 0, done.about)
 
     if trace is not None and costs is not None:

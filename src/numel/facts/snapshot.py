@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -90,6 +89,8 @@ class Snapshot:
 
     def fingerprint(self) -> str:
         """A digest of structure alone (paths, shapes, dtypes, roles, ties): equal for equal architectures."""
+        import hashlib  # here, since only this needs it
+
         digest = hashlib.sha256()
         for module in self.modules:
             digest.update(_line(f"m{module.path}\0{module.type}\0{module.alias_of}\n"))
