@@ -15,8 +15,9 @@ from typing import Any
 from numel.errors import TargetError
 from numel.facts.note import Note
 from numel.facts.snapshot import Snapshot
-from numel.sources import config, files
+from numel.sources import config, files, models
 from numel.sources.bytes import printable
+from numel.sources.wording import siblings
 
 _ACCEPTED = (
     "a torch.nn.Module, a Snapshot, 'pkg.mod:callable', 'file.py:Name', 'torchvision:NAME', 'timm:NAME', "
@@ -66,16 +67,13 @@ def resolve(target: Any, *, options: Mapping[str, Any] | None = None, trust_remo
 
 
 def _named(target: str, options: dict[str, Any], trust: bool) -> Resolved:
-    if target.partition(":")[0] in config.SCHEMES and ":" in target:
+    if target.partition(":")[0] in models.SCHEMES and ":" in target:
         return _built(target, options, trust)
     if _URL.match(target):
         raise TargetError(f"{target!r}: URLs are not read; download the file and name it")
     place = Path(target).expanduser()
-    try:
-        directory, there = place.is_dir(), place.exists()
-    except (OSError, ValueError):  # a NUL, a name that is too long
-        directory = there = False
-    if directory and target:
+    there = os.path.exists(place)  # unlike Path's own, False for a NUL and for a name that is too long
+    if os.path.isdir(place) and target:
         return _directory(place, options, trust)
     if target.endswith(".py") or ".py:" in target or (not there and _OWN_CODE.fullmatch(target)):
         return _built(target, options, trust)
@@ -106,10 +104,10 @@ def _directory(place: Path, options: dict[str, Any], trust: bool) -> Resolved:
 
 def _built(target: str, options: dict[str, Any], trust: bool) -> Resolved:
     def allocated() -> Any:
-        return config.build(target, options=options, trust_remote_code=trust, allocate=True)[0]
+        return models.build(target, options=options, trust_remote_code=trust, allocate=True)[0]
 
-    model, notes = config.build(target, options=options, trust_remote_code=trust)
-    return Resolved(None, model, notes, allocated=allocated, searching=partial(config.searching, target))
+    model, notes = models.build(target, options=options, trust_remote_code=trust)
+    return Resolved(None, model, notes, allocated=allocated, searching=partial(models.searching, target))
 
 
 def _without(target: Any, options: dict[str, Any], what: str) -> Any:
@@ -122,11 +120,7 @@ def _without(target: Any, options: dict[str, Any], what: str) -> Any:
 def _absent(target: str, place: Path) -> str:
     if not target:
         return f"expected {_ACCEPTED}"
-    try:
-        near = config.suggestion(place.name, os.listdir(place.parent))
-    except (OSError, ValueError):
-        near = ""
-    if near:
+    if near := siblings(place):
         return f"no such file{near}"
     if re.fullmatch(r"[\w-]+", target):
         return f"no such file; for a model of a library write 'torchvision:{target}' or 'timm:{target}'"
