@@ -20,10 +20,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from numel import torch_private
 from numel.analyses.formulas import Cost, cost, traffic
 from numel.analyses.formulas.free import COPIES, INDEXING, VIEWS
 from numel.facts import OpRecord
-from numel.tracing import torch_private
 from numel.tracing.calls import Calls
 from numel.tracing.recorder import Recorder
 from numel.tracing.specs import spec_of

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import numel.analyses.formulas as formulas
 from formulas.counting import f32, record
 from numel.analyses.formulas import Cost, cost, find, formula, registered, registry
+from numel.torch_private import is_composite
 from numel.tracing.composites import WHOLE
-from numel.tracing.torch_private import is_composite
 
 
 @pytest.fixture(autouse=True)

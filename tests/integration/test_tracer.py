@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
+import numel  # noqa: E402
 from numel.analyses.formulas import cost  # noqa: E402
 from numel.errors import InputsError  # noqa: E402
 from numel.facts import Trace  # noqa: E402
@@ -777,3 +778,38 @@ def test_a_product_of_different_element_types_is_flagged():
     assert note.code == "mixed-dtypes"
     assert "f16 and f32" in note.text
     assert trace(model, "f16[2,4]").notes == ()
+
+
+@pytest.mark.parametrize("before", [None, "cpu"])
+def test_the_default_device_is_afterwards_what_it_was_also_to_the_compiler(before):
+    from torch.utils import _device as compiled_by  # torch.compile guards on a name of its own
+
+    def forward(self: Any, x: Any) -> Any:
+        torch.set_default_device("meta")
+        return self.child(x)
+
+    torch.set_default_device(before)
+    try:
+        kept = compiled_by.CURRENT_DEVICE
+        trace(Net(forward, child=linear()), "f32[2,4]")
+        assert kept == compiled_by.CURRENT_DEVICE
+        assert torch.empty(1).device.type == "cpu"
+    finally:
+        torch.set_default_device(None)
+
+
+def test_random_weights_are_the_same_each_time_they_are_made(tmp_path):
+    """Which of 64 blocks run depends on the weights: their sum is as often below zero as above."""
+    (tmp_path / "chance.py").write_text(
+        "import torch\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.blocks = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(64))\n"
+        "    def forward(self, x):\n        return [b(x) for b in self.blocks if b.weight.sum().item() > 0]\n"
+    )
+    target = f"{tmp_path / 'chance.py'}:Net"
+    found = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        found.append(numel.summary(target, "f32[1,4]"))
+    assert len({report.macs for report in found}) == 1
+    assert 0 < found[0].macs < 64 * 16
+    assert not found[0].exact

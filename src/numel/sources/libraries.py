@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +33,8 @@ def library(name: str, extra: str) -> Any:
 def quiet() -> Iterator[None]:
     """No log lines of theirs: what went wrong is said once, by the error. A library is to be imported before, since it
     sets its logger's level when it is first imported."""
+    import logging  # here, since a file is read without
+
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 from numel.extras import need
+from numel.randomness import seeded
 from numel.sources import config, own_code, zoos
 from numel.sources.bytes import printable
 from numel.sources.meta import Built
@@ -61,35 +61,18 @@ def searching(target: str) -> AbstractContextManager[None]:
 def _undisturbed(torch: Any) -> Iterator[None]:
     """Random states, default dtype and device, gradient mode, warning filters and sys.path are afterwards as before.
 
-    What is printed inside goes to stderr: stdout is the document's.
+    Random numbers are the same each time. What is printed inside goes to stderr: stdout is the document's.
     """
-    states: list[tuple[Callable[[Any], object], Any]] = [
-        (random.setstate, random.getstate()),
-        (torch.set_rng_state, torch.get_rng_state()),
-        (torch.set_default_dtype, torch.get_default_dtype()),
-        (torch.set_grad_enabled, torch.is_grad_enabled()),
-    ]
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "random"):
-        states.append((numpy.random.set_state, numpy.random.get_state()))
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    from numel import torch_private  # here, since it imports torch
+
+    dtype, gradients, device = torch.get_default_dtype(), torch.is_grad_enabled(), torch_private.default_device()
     search, entries = sys.path, list(sys.path)
-    # what set_default_device sets is a context, a function mode and a name that torch.compile guards on; taking one off
-    # by its own means can hit another. tracing/torch_private.py does the same; neither room may know the other
-    overrides, device, names = torch.overrides, torch._GLOBAL_DEVICE_CONTEXT, need("torch.utils._device", extra="torch")
-    context, modes = getattr(device, "device_context", None), overrides._get_current_function_mode_stack()
-    current = names.CURRENT_DEVICE
     try:
-        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+        with seeded(), redirect_stdout(sys.stderr), warnings.catch_warnings():
             yield
     finally:
         search[:] = entries
         sys.path = search
-        for put_back, state in states:
-            put_back(state)
-        while overrides._get_current_function_mode_stack():
-            overrides._pop_mode()
-        for mode in modes:
-            overrides._push_mode(mode)
-        device.device_context, names.CURRENT_DEVICE = context, current
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        torch_private.set_default_device(device)

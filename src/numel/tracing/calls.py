@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from numel import torch_private
 from numel.facts.trace import CallRecord, Failure, Value
-from numel.tracing import torch_private
 from numel.tracing.specs import spec_of
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from numel import torch_private
 from numel.facts.inputs import InputSpec
 from numel.facts.trace import Mode
-from numel.tracing import torch_private
 from numel.tracing.arguments import torch_dtype
 from numel.tracing.calls import Calls
 from numel.tracing.outside import watched

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from numel.tracing import torch_private
+from numel import torch_private
 from numel.tracing.recorder import Recorder
 
 # where a method is found, its name, and the operator that stands for what is not seen

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from numel import torch_private
 from numel.facts.trace import OUTSIDE, OpRecord, Value
-from numel.tracing import torch_private
 from numel.tracing.calls import Calls
 from numel.tracing.composites import WHOLE
 from numel.tracing.specs import spec_of, spec_of_tensor

@@ -10,7 +10,7 @@ import torch
 
 from numel.facts.dtype import dtype_of
 from numel.facts.trace import TensorSpec, Value
-from numel.tracing.torch_private import bare_shape
+from numel.torch_private import bare_shape
 
 _SPECS: dict[tuple[Any, Any], TensorSpec] = {}
 _MOST_SPECS = 100_000

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from numel import torch_private
 from numel.errors import InputsError
 from numel.facts.inputs import Inputs, InputSpec
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.trace import Failure, Mode, Trace
-from numel.tracing import torch_private
 from numel.tracing.arguments import mapped, normalised
 from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
@@ -192,7 +192,7 @@ class _Run:
                 failure = calls.failure(at, ended) or Failure("", _type(model), specs, type(ended).__name__, str(ended))
             records = calls.finish()
             left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
-            drew = kept.drew
+            drew = kept.drew()
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import gc
+import inspect
 import os
 import random
 import sys
@@ -13,13 +15,13 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
 import torch
 
-from numel.tracing import torch_private
+from numel import torch_private
+from numel.randomness import seeded
 
 _ATOMS = (int, float, bool, str, bytes, complex, type(None), type, types.BuiltinFunctionType, types.ModuleType,
           torch.dtype, torch.device, torch.Size, torch.layout, range)  # fmt: skip
@@ -50,18 +52,19 @@ def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
 
     Kept: every module's class and `__dict__` with its dictionaries of parameters, buffers, children and hooks; lists,
     dictionaries, sets and plain objects that its attributes, its hooks or the inputs hold; attributes and globals of
-    the files that define the modules' classes; random states of Python, NumPy and torch, which are seeded, so that
-    every run draws the same; torch's switches; warning filters; the environment. Tensor values are kept when a write is
-    announced (`States.before_write`): on meta tensors there is none.
+    the files that define the modules' classes; what functions there remember (`lru_cache`); random states of Python,
+    NumPy and torch, which are seeded, so that every run draws the same; torch's switches; warning filters; the
+    environment. Tensor values are kept when a write is announced (`States.before_write`): on meta tensors there is
+    none.
     """
-    with _TURN:
+    with _TURN, seeded() as drew:
         states = States(model, inputs)
-        generators = _generators()
-        states.begin(generators)
+        states.drew = drew
         switches = [(get, put, get()) for get, put in _SWITCHES]
         environment = dict(os.environ)
         try:
             torch.backends.mha.set_fastpath_enabled(False)
+            states.forget()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield states
@@ -73,8 +76,6 @@ def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
             if os.environ != environment:
                 os.environ.clear()
                 os.environ.update(environment)
-            for generator in generators:
-                generator.put(generator.state)
 
 
 def _switch(place: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
@@ -100,38 +101,6 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Generator:
-    """A source of random numbers for the whole process, and its state when a run begins. `place` tells whether it was
-    drawn from since; `None` for those of torch, whose draws are operators."""
-
-    state: Any
-    put: Callable[[Any], Any]
-    seed: Callable[[int], Any]
-    place: Callable[[], Any] | None = None
-
-
-def _generators() -> list[_Generator]:
-    kept = [
-        _Generator(random.getstate(), random.setstate, random.seed, random.getstate),
-        # torch.manual_seed would import the compiler, and seed devices that were not asked for anything yet
-        _Generator(torch.get_rng_state(), torch.set_rng_state, torch.default_generator.manual_seed),
-    ]
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "random"):
-        drawn = numpy.random
-
-        def place() -> Any:
-            state = drawn.get_state()
-            return state[1].tobytes(), state[2:]
-
-        kept.append(_Generator(drawn.get_state(), drawn.set_state, drawn.seed, place))
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        cuda = torch.cuda
-        kept.append(_Generator(cuda.get_rng_state_all(), cuda.set_rng_state_all, cuda.manual_seed_all))
-    return kept
-
-
 def _generator(value: Any) -> tuple[Callable[[Any], Any], Any] | None:
     """How to put a source of random numbers back, and its state; `None` for any other object."""
     if isinstance(value, random.Random):
@@ -145,7 +114,10 @@ def _generator(value: Any) -> tuple[Callable[[Any], Any], Any] | None:
 
 
 class States:
-    """Shallow copies of everything mutable that is reachable from the modules and the inputs, found by loops."""
+    """Shallow copies of everything mutable that is reachable from the modules and the inputs, found by loops.
+
+    `drew` says whether the run drew from a generator that is no operator's, so that chance may have decided what ran.
+    """
 
     def __init__(self, model: torch.nn.Module, inputs: Any = None) -> None:
         self._empty: list[Any] = []
@@ -154,11 +126,12 @@ class States:
         self._slots: list[tuple[Any, dict[str, Any]]] = []
         self._classes: list[tuple[Any, type]] = []
         self._attributes: list[tuple[type, dict[str, Any]]] = []
+        self._remembering: list[tuple[Callable[[Any], Any], Any]] = []
         self._generators: list[tuple[Callable[[Any], Any], Any]] = []
         self._scripted: list[tuple[Any, dict[str, Any]]] = []
         self._tensors: list[torch.Tensor] = []
         self._versions: list[tuple[torch.Tensor, int]] = []
-        self._drawn_from: list[tuple[Callable[[], Any], Any]] = []
+        self.drew: Callable[[], bool] = lambda: False
         self._places: set[int | None] = set()
         self._written: dict[int, tuple[Any, Any]] = {}
         seen: set[int] = set()
@@ -222,12 +195,24 @@ class States:
         for kind in {each for one in types_of_modules for each in one.__mro__}:
             if kind.__module__.partition(".")[0] not in ("torch", "builtins"):
                 self._attributes.append((kind, dict(vars(kind))))
+                self._remembering += _remembering(kind)
                 yield from (value for value in vars(kind).values() if type(value) in _BUILT_IN)
                 spaces[kind.__module__] = sys.modules.get(kind.__module__)
         for space in spaces.values():
             if isinstance(space, types.ModuleType):
                 self._objects.append((vars(space), vars(space).copy()))
+                self._remembering += _remembering(space)
                 yield from [value for value in vars(space).values() if type(value) in _BUILT_IN]
+
+    def forget(self) -> None:
+        """Until `restore`, functions with an `lru_cache` have an empty one: theirs would keep stand-ins, and a second
+        run would miss the operators that the first one ran."""
+        fresh: dict[Any, Any] = {}
+        for put, function in self._remembering:
+            if function not in fresh:
+                anew = functools.lru_cache(**function.cache_parameters())
+                fresh[function] = function if _made_once(function) else anew(function.__wrapped__)
+            put(fresh[function])
 
     def before_write(self, tensor: torch.Tensor) -> None:
         """Keep the version of every tensor found at the start, before the first write to any; and the bytes that one of
@@ -242,23 +227,14 @@ class States:
             with torch_private.alone():
                 self._written[place] = (storage, storage.clone())  # type: ignore[no-untyped-call]
 
-    def begin(self, generators: list[_Generator]) -> None:
-        """Seed every generator, and remember how those stand whose draws are not operators."""
-        for generator in generators:
-            generator.seed(0)
-        self._drawn_from = [(each.place, each.place()) for each in generators if each.place is not None]
-
-    @property
-    def drew(self) -> bool:
-        """Whether the run drew from a generator of Python or NumPy, so that chance may have decided what ran."""
-        return any(place() != before for place, before in self._drawn_from)
-
     @property
     def written(self) -> bool:
         """Whether the run wrote to a tensor that it found."""
         return bool(self._written)
 
     def restore(self) -> None:
+        for put, function in self._remembering:
+            put(function)
         for module, kind in self._classes:
             if type(module) is not kind:
                 module.__class__ = kind
@@ -324,6 +300,39 @@ def _held_by(function: Any) -> Iterator[Any]:
             yield value
 
 
+def _remembering(place: Any) -> Iterator[tuple[Callable[[Any], Any], Any]]:
+    """The functions with an `lru_cache` that a class or file has, or that decorators of its functions close over; each
+    with how to put another one in its place."""
+    seen: set[int] = set()
+    for name, value in vars(place).items():
+        if isinstance(value, _REMEMBERS):
+            yield functools.partial(setattr, place, name), value
+            continue
+        pending = [value]
+        while pending:
+            function = pending.pop()
+            if isinstance(function, staticmethod | classmethod):
+                function = function.__func__
+            if type(function) is not types.FunctionType or function.__closure__ is None or id(function) in seen:
+                continue
+            seen.add(id(function))
+            for cell in function.__closure__:
+                with contextlib.suppress(ValueError):  # not assigned yet
+                    if isinstance(cell.cell_contents, _REMEMBERS):
+                        yield functools.partial(setattr, cell, "cell_contents"), cell.cell_contents
+                    else:
+                        pending.append(cell.cell_contents)
+
+
+def _made_once(function: Any) -> bool:
+    """Whether it takes no arguments and has been called: what it keeps is one object that others may have filled, and
+    no call adds to it."""
+    try:
+        return function.cache_info().currsize > 0 and not inspect.signature(function).parameters
+    except ValueError:  # compiled, and does not tell
+        return False
+
+
 def _slots(kind: type) -> Iterator[str]:
     for each in kind.__mro__:
         names = each.__dict__.get("__slots__", ())
@@ -341,5 +350,6 @@ def _put_back(held: dict[Any, Any], kept: dict[Any, Any]) -> None:
 
 
 _ORDERED = collections.OrderedDict
+_REMEMBERS = type(functools.lru_cache(maxsize=1)(len))
 _SIMPLE = frozenset(_ATOMS)
 _BUILT_IN = frozenset({dict, list, set, collections.deque, collections.OrderedDict, collections.defaultdict})

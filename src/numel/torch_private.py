@@ -74,15 +74,21 @@ def eager() -> AbstractContextManager[Any]:
     return stack
 
 
-def default_device() -> tuple[Any, tuple[Any, ...]]:
-    """What `torch.set_default_device` set: a context, which is also one of the function modes that are active."""
+def default_device() -> tuple[Any, tuple[Any, ...], Any]:
+    """What `torch.set_default_device` sets: a context, which is also one of the function modes that are active, and a
+    name that torch.compile guards on."""
+    import torch.utils._device as of_modes
+
     modes = tuple(torch.overrides._get_current_function_mode_stack())  # type: ignore[no-untyped-call]
-    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None), modes
+    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None), modes, of_modes.CURRENT_DEVICE
 
 
-def set_default_device(before: tuple[Any, tuple[Any, ...]]) -> None:
-    """The same context and modes again: `torch.set_default_device` itself takes off whatever mode is the lowest."""
-    context, modes = before
+def set_default_device(before: tuple[Any, tuple[Any, ...], Any]) -> None:
+    """The same context, modes and name again: `torch.set_default_device` itself takes off whatever mode is the
+    lowest."""
+    import torch.utils._device as of_modes
+
+    context, modes, of_modes.CURRENT_DEVICE = before
     while torch.overrides._get_current_function_mode_stack():  # type: ignore[no-untyped-call]
         torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
     for mode in modes:
