@@ -131,9 +131,12 @@ def traces(draw: st.DrawFn) -> Trace:
     events = draw(st.lists(st.builds(MemoryEvent, kinds, st.integers(-1, len(ops) - 1), whole, text), max_size=3))
     failure = draw(st.none() | st.builds(Failure, text, text, value, text, text))
     mode = draw(st.sampled_from(["meta", "fake", "real"]))
+    sampled = draw(st.none() | st.integers(0, len(ops)))
+    whole_ones = draw(st.lists(text, max_size=2).map(tuple))
     return Trace(
-        calls, ops, tuple(events), draw(value), mode, draw(st.booleans()), draw(notes), failure, draw(provenance)
-    )
+        calls, ops, tuple(events), draw(value), mode, draw(st.booleans()), draw(notes), failure, sampled, whole_ones,
+        draw(provenance),
+    )  # fmt: skip
 
 
 # ── sums ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
