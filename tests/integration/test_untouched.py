@@ -1,8 +1,7 @@
 """A trace leaves no trace: the model, what it holds, and the process are afterwards as they were before.
 
-The fingerprint below looks at the model with Python's own means (identities, keys, values, version counters) and knows
-nothing of how the tracer keeps things. Models are drawn from a small grammar in which every kind of mischief that a
-forward can do to itself is a leaf.
+Models are drawn from a small grammar in which every kind of mischief that a forward can do to itself is a leaf. What is
+looked at is in fingerprint.py; real models are in test_untouched_zoo.py.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 import os
 import random
 import warnings
@@ -23,105 +23,12 @@ np = pytest.importorskip("numpy")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from torch import _dynamo, nn  # noqa: E402  torch loads dynamo at its first product on meta, and patches itself then
+from torch import nn  # noqa: E402
 
+from integration.fingerprint import differences, fingerprint, process  # noqa: E402
 from numel.analyses.formulas import cost  # noqa: E402
 from numel.facts import Trace  # noqa: E402
-from numel.tracing import default_inputs, trace  # noqa: E402
-
-ATOMS = (int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
-
-
-def fingerprint(model: nn.Module) -> dict[str, Any]:
-    """Everything that a user could find changed."""
-    found: dict[str, Any] = {}
-    for path, module in model.named_modules():
-        found[f"{path}: module"] = (id(module), type(module))
-        for name, value in module.__dict__.items():
-            found[f"{path}: {name}"] = _inside(value)
-        found[f"{path}: order"] = tuple(module.__dict__)
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        found[f"tensor {name}"] = (id(tensor), type(tensor), tensor.device, tensor.dtype, tensor._version)
-        found[f"gradient {name}"] = (tensor.requires_grad, id(tensor.grad))
-        if not nn.parameter.is_lazy(tensor):
-            found[f"data {name}"] = (tuple(tensor.shape), tensor.stride(), tensor.data_ptr(), _bytes(tensor))
-    found["state_dict"] = tuple(model.state_dict())
-    return found | process()
-
-
-def _inside(value: Any) -> Any:
-    """Structure, order and leaves of containers and plain objects; tensors by identity, value and version."""
-    done: list[Any] = []
-    seen: set[int] = set()
-    pending = [value]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, torch.Tensor):
-            done.append((id(each), each._version, None if nn.parameter.is_lazy(each) else _bytes(each)))
-        elif isinstance(each, ATOMS):
-            done.append((type(each), repr(each)))
-        elif id(each) in seen:
-            done.append(("again", id(each)))
-        else:
-            seen.add(id(each))
-            done.append((id(each), type(each)))
-            if isinstance(each, dict):
-                pending.extend([*each, *each.values()])
-            elif isinstance(each, list | tuple | collections.deque):
-                pending.extend(each)
-            elif isinstance(each, set):
-                pending.extend(sorted(each, key=repr))
-            elif isinstance(each, torch.Generator):
-                done.append(each.get_state().tolist())
-            elif isinstance(each, random.Random):
-                done.append(each.getstate())
-            elif isinstance(each, np.random.Generator):
-                done.append(repr(each.bit_generator.state))
-            elif isinstance(each, Slotted):
-                pending.extend([each.count, each.log])
-            elif type(each).__module__ == __name__ and not isinstance(each, nn.Module):
-                pending.extend([*vars(each), *vars(each).values()])
-    return done
-
-
-def _bytes(tensor: Any) -> Any:
-    if tensor.device.type == "meta":
-        return None
-    return tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-
-
-def process() -> dict[str, Any]:
-    """Switches, generators and the identity of every function that a library could patch."""
-    spaces = (torch, nn.functional, nn.Module.__dict__, torch.Tensor.__dict__, nn.init, random, warnings)
-    return {
-        "functions": [
-            {n: id(f) for n, f in (space if isinstance(space, collections.abc.Mapping) else vars(space)).items()
-             if callable(f)}
-            for space in spaces
-        ],
-        "random": random.getstate(),
-        "numpy": repr(np.random.get_state()),
-        "torch": torch.get_rng_state().tolist(),
-        "default dtype": torch.get_default_dtype(),
-        "default device": torch.get_default_device(),
-        "gradients": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "autocast": torch.is_autocast_enabled("cpu"),
-        "fastpath": torch.backends.mha.get_fastpath_enabled(),
-        "filters": (id(warnings.filters), list(warnings.filters)),
-        "show": id(warnings.showwarning),
-        "validation": torch.distributions.Distribution._validate_args,
-        "dispatch modes": torch._C._len_torch_dispatch_stack(),
-        "function modes": torch._C._len_torch_function_stack(),
-        "jit": torch._C._get_graph_executor_optimize(),
-        "stance": _dynamo.eval_frame._stance.stance,
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }  # fmt: skip
-
-
-def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    return {key: (before.get(key), after.get(key)) for key in before | after if before.get(key) != after.get(key)}
-
+from numel.tracing import trace  # noqa: E402
 
 # ── the grammar: modules from (2, 4, 8) to the same shape ────────────────────────────────────────────────────────────
 
@@ -387,114 +294,6 @@ def test_a_training_step_works_across_a_trace():
     assert all(p.grad is not None for p in quiet.parameters())
 
 
-# ── real models ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-IMAGE = "f32[2,3,64,64]"
-TORCHVISION: dict[str, tuple[dict[str, Any], str]] = {
-    "resnet18": ({}, IMAGE),
-    "vgg11_bn": ({}, IMAGE),
-    "densenet121": ({}, IMAGE),
-    "mobilenet_v3_small": ({}, IMAGE),
-    "efficientnet_b0": ({}, IMAGE),
-    "shufflenet_v2_x0_5": ({}, IMAGE),
-    "squeezenet1_1": ({}, IMAGE),
-    "regnet_y_400mf": ({}, IMAGE),
-    "convnext_tiny": ({}, IMAGE),
-    "swin_t": ({}, IMAGE),
-    "vit_b_16": ({"image_size": 64}, IMAGE),
-    "googlenet": ({"init_weights": False, "aux_logits": True}, "f32[2,3,96,96]"),
-    "inception_v3": ({"init_weights": False, "aux_logits": True}, "f32[2,3,299,299]"),
-    "deeplabv3_resnet50": ({"weights_backbone": None, "aux_loss": True}, IMAGE),
-    "r3d_18": ({}, "f32[1,3,4,32,32]"),
-    "raft_small": ({}, "f32[1,3,128,128], f32[1,3,128,128], num_flow_updates: 1"),
-}
-
-
-class Midway(nn.Module):
-    """The last module of a model that fails after all the others ran."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("midway")
-
-
-class Ending(nn.Module):
-    """A model followed by a module that raises."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.end = Midway()
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.end(self.model(*args, **kwargs))
-
-
-def held(model: nn.Module, inputs: Any) -> None:
-    """One model: untouched and the same numbers twice, with a good end and with a bad one."""
-    before = fingerprint(model)
-    first, second = trace(model, inputs), trace(model, inputs)
-    assert first.failure is None, first.failure
-    assert first == second
-    assert differences(before, fingerprint(model)) == {}
-    ending = Ending(model)
-    failed = trace(ending, inputs, mode=first.mode)
-    assert (failed.failure.path, failed.failure.message) == ("end", "midway")
-    assert [op.op for op in failed.ops] == [op.op for op in first.ops]
-    assert differences(before, fingerprint(model)) == {}
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", TORCHVISION)
-def test_models_of_torchvision_are_untouched(name, training):
-    torchvision = pytest.importorskip("torchvision")
-    options, inputs = TORCHVISION[name]
-    model = torchvision.models.get_model(name, weights=None, **options).train(training)
-    held(model, inputs)
-
-
-TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 99}
-VISION = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-          "image_size": 32, "patch_size": 8}  # fmt: skip
-TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("BertForMaskedLM", TEXT),
-    "llama": ("LlamaForCausalLM", TEXT | {"num_key_value_heads": 1}),
-    "gpt2": ("GPT2LMHeadModel", {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 99}),
-    "t5": ("T5ForConditionalGeneration", {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2,
-                                          "vocab_size": 99}),
-    "mixtral": ("MixtralForCausalLM", TEXT | {"num_key_value_heads": 1, "num_local_experts": 4}),
-    "mamba": ("MambaForCausalLM", {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "vocab_size": 99}),
-    "whisper": ("WhisperForConditionalGeneration", {
-        "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 99,
-        "num_mel_bins": 8, "max_source_positions": 16, "max_target_positions": 16, "pad_token_id": 0,
-        "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}),
-    "vit": ("ViTForImageClassification", VISION),
-    "clip": ("CLIPModel", {"text_config": TEXT | {"eos_token_id": 2}, "vision_config": VISION, "projection_dim": 8}),
-    "segformer": ("SegformerForSemanticSegmentation", {
-        "hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 2, 2],
-        "decoder_hidden_size": 16, "image_size": 64}),
-    "wav2vec2": ("Wav2Vec2ForCTC", TEXT | {"conv_dim": [8, 8], "conv_stride": [5, 4], "conv_kernel": [10, 8],
-                                           "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2,
-                                           "num_feat_extract_layers": 2}),
-}  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", TRANSFORMERS)
-def test_models_of_transformers_are_untouched(kind, training):
-    transformers = pytest.importorskip("transformers")
-    name, options = TRANSFORMERS[kind]
-    config = transformers.AutoConfig.for_model(kind, **options)
-    model = getattr(transformers, name)(config).train(training)
-    inputs = default_inputs(model)
-    assert inputs is not None
-    held(model, inputs)
-
-
 # ── what a forward changes beside its model ──────────────────────────────────────────────────────────────────────────
 
 CACHE: dict[str, Any] = {}
@@ -535,3 +334,54 @@ def test_globals_classes_switches_and_the_environment_are_as_before(mode, rows):
     assert not torch.backends.cudnn.benchmark
     assert torch.get_float32_matmul_precision() == "highest"
     assert differences(before, process()) == {}
+
+
+# ── what functions remember ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@functools.lru_cache(maxsize=8)
+def positions(n: int, device: Any) -> Any:
+    return torch.arange(n, device=device)
+
+
+def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As in transformers, where the cache lies inside another decorator."""
+    remembering = functools.lru_cache(function)
+    return functools.wraps(function)(lambda *args: remembering(*args))
+
+
+@decorated
+def scales(n: int, device: Any) -> Any:
+    return torch.ones(n, device=device)
+
+
+@functools.cache
+def registry() -> dict[str, int]:
+    return {}
+
+
+class Remembering(nn.Module):
+    @functools.lru_cache(maxsize=8)  # noqa: B019  # for good, as some models do
+    def bias(self, n: int, device: Any) -> Any:
+        return torch.zeros(n, device=device)
+
+    def forward(self, x: Any) -> Any:
+        n = registry()["rows"]
+        return x[:n] * scales(x.shape[1], x.device) + positions(x.shape[1], x.device) + self.bias(x.shape[1], x.device)
+
+
+@pytest.mark.parametrize("mode", ["auto", "fake", "real"])
+def test_what_functions_remember_is_neither_added_to_nor_left_out_of_a_second_trace(mode):
+    """Kept, a result of the trace would go to the model's next forward, and the second trace would be shorter."""
+    model = Remembering()
+    registry()["rows"] = 2  # one object that all share is not made anew
+    before = fingerprint(model)
+    first, second = (trace(model, "f32[4,8]", mode=mode) for _ in range(2))
+    assert first.failure is None, first.failure
+    assert [op.op for op in first.ops].count("aten.arange.default") == 1
+    assert first == second
+    assert first.ops[-1].outputs[0].shape == (2, 8)
+    assert differences(before, fingerprint(model)) == {}
+    assert model(torch.ones(4, 8)).device.type == "cpu"
+    positions.cache_clear()
+    Remembering.bias.cache_clear()
