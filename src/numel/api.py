@@ -156,7 +156,7 @@ def _snapshot(found: Resolved, target: Any) -> Snapshot:
 
 def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None:
     """What the model runs. One that needs values, and was built here without weights, is built again with some."""
-    from numel.tracing import default_inputs
+    from numel.tracing import default_inputs, made_up_by
     from numel.tracing import trace as traced
 
     model: Any = found.model
@@ -172,7 +172,8 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None
         needs = ran.failure is not None and ran.failure.needs_data
         if needs and found.allocated is not None and mode in ("auto", "real"):
             if mode == "real" or nbytes <= _MOST_ALLOCATED:
-                ran = traced(found.allocated(), inputs, mode="real", random_weights=True)
+                built, made_up = made_up_by(found.allocated)
+                ran = traced(built, inputs, mode="real", made_up=made_up)
                 text = "the forward reads values: the model was built with random weights and run for real"
                 said = (*said, Note("allocated", "info", text))
             else:

@@ -1,15 +1,20 @@
-"""The random number generators of the process: seeded while code runs that may draw, and afterwards as they were."""
+"""The random number generators of the process: seeded while code runs that may draw, and afterwards as they were.
+
+They belong to all threads, so runs take turns; one may itself start another.
+"""
 
 from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 _SEED = 0
+_TURN = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class _Generator:
 
 
 @contextmanager
-def seeded() -> Iterator[Callable[[], bool]]:
+def seeded(seed: int = _SEED) -> Iterator[Callable[[], bool]]:
     """Every run inside draws the same numbers. Yields a function that says whether Python's or NumPy's generator was
     drawn from since.
 
@@ -33,15 +38,16 @@ def seeded() -> Iterator[Callable[[], bool]]:
     ...     print(drawn, drew(), random.random() == first)
     True False True
     """
-    generators = list(_generators())
-    try:
-        for generator in generators:
-            generator.seed(_SEED)
-        places = [(each.place, each.place()) for each in generators if each.place is not None]
-        yield lambda: any(place() != before for place, before in places)
-    finally:
-        for generator in generators:
-            generator.put_back()
+    with _TURN:
+        generators = list(_generators())
+        try:
+            for generator in generators:
+                generator.seed(seed)
+            places = [(each.place, each.place()) for each in generators if each.place is not None]
+            yield lambda: any(place() != before for place, before in places)
+        finally:
+            for generator in generators:
+                generator.put_back()
 
 
 def _generators() -> Iterator[_Generator]:

@@ -110,6 +110,12 @@ def is_scripted(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
+def import_compiler() -> None:
+    """Import torch.compile, as torch itself does at its first product on meta."""
+    if "torch._dynamo" not in sys.modules:
+        import torch._dynamo  # noqa: F401
+
+
 def dispatch_depth() -> int:
     """How many dispatch modes are active: while one handles an operator it is not among them."""
     return int(torch._C._len_torch_dispatch_stack())

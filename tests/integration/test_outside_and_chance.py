@@ -5,10 +5,17 @@ The forwards here compute known work in a known place: what is seen of it is cou
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures
 import ctypes
+import gc
+import multiprocessing.pool
+import os
 import random
+import subprocess
+import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +81,31 @@ def _in_a_pool(self: Net, x: torch.Tensor) -> torch.Tensor:
     return _POOL.submit(torch.matmul, x, self.layer.weight).result()
 
 
+def _by_a_storage(self: Net, x: torch.Tensor) -> torch.Tensor:
+    return x + ctypes.cast(x.untyped_storage().data_ptr(), ctypes.POINTER(ctypes.c_float))[0]
+
+
+def _in_a_bare_thread(self: Net, x: torch.Tensor) -> torch.Tensor:
+    done = threading.Event()
+    _thread.start_new_thread(done.set, ())
+    done.wait(10)
+    return x
+
+
+def _in_workers(self: Net, x: torch.Tensor) -> torch.Tensor:
+    return self.workers.apply(torch.matmul, (x, self.layer.weight))
+
+
+def _by_a_program(self: Net, x: torch.Tensor) -> torch.Tensor:
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return x
+
+
 OUTSIDE = {
+    _by_a_storage: "python.data_ptr",
+    _in_a_bare_thread: "python.thread",
+    _in_workers: "python.pool",
+    _by_a_program: "python.process",
     _by_numpy: "python.numpy",
     _by_array: "python.numpy",
     _by_dlpack: "python.dlpack",
@@ -89,10 +120,11 @@ OUTSIDE = {
 def test_work_outside_of_torch_makes_a_lower_bound_that_names_the_way_out(forward: Callable[..., Any]):
     """What is seen is the layer that runs first, of 2 · 4 · 4 MACs; what is not may be any number on top."""
     model = Net(lambda self, x: forward(self, self.layer(x)))
-    report = numel.summary(model, "f32[2,4]")
+    with multiprocessing.pool.ThreadPool(1) as model.workers:
+        report = numel.summary(model, "f32[2,4]")
     assert (report.macs, report.exact, report.trace.failure) == (32, False, None)
     assert list(report.uncosted) == [OUTSIDE[forward]]
-    assert {row.path: row.exact for row in report.layers} == {"": False, "layer": True}
+    assert not report.layers[0].exact
     (note,) = [note for note in report.notes if note.code == "outside-torch"]
     assert note.level == "warning"
     text = str(report)
@@ -122,7 +154,36 @@ PATCHED = (
     (torch.Tensor, "numpy"), (torch.Tensor, "tolist"), (torch.Tensor, "data_ptr"), (torch.Tensor, "__dlpack__"),
     (torch, "to_dlpack"), (torch.utils.dlpack, "to_dlpack"), (threading.Thread, "start"),
     (concurrent.futures.ThreadPoolExecutor, "submit"), (concurrent.futures.ProcessPoolExecutor, "submit"),
+    (torch.UntypedStorage, "data_ptr"), (_thread, "start_new_thread"), (os, "system"), (subprocess.Popen, "__init__"),
+    (multiprocessing.pool.Pool, "apply_async"),
 )  # fmt: skip
+
+
+def test_a_comparison_of_addresses_in_torchs_own_layers_says_nothing_about_the_forward():
+    """`flatten_parameters` of a recurrent layer asks whether its weights share memory."""
+    model = Net(lambda self, x: self.lstm(x), lstm=nn.LSTM(4, 4))
+    code = compile("def ask(w):\n    return w.data_ptr()", "rnn.py", "exec")
+    space: dict[str, Any] = {"__name__": "torch.nn.modules.rnn"}
+    exec(code, space)
+    model.function = lambda self, x: (space["ask"](self.lstm.weight_ih_l0), self.lstm(x))[1]
+    assert numel.summary(model, torch.ones(3, 2, 4), mode="real").exact
+
+
+def test_nothing_that_a_run_wrapped_keeps_its_model_alive(monkeypatch: pytest.MonkeyPatch):
+    """A module that is imported while a forward runs may copy what is wrapped."""
+    monkeypatch.setattr(threading, "copied", None, raising=False)
+
+    def forward(self: Net, x: torch.Tensor) -> torch.Tensor:
+        threading.copied = torch.Tensor.tolist
+        return self.layer(x)
+
+    model = Net(forward)
+    alive = weakref.ref(model)
+    numel.summary(model, "f32[2,4]")
+    del model
+    gc.collect()
+    assert alive() is None
+    assert threading.copied(torch.ones(2)) == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("raising", [False, True])
@@ -162,7 +223,7 @@ def test_routing_by_made_up_values_is_about_and_by_given_ones_exact():
     assert [note.level for note in report.notes if note.code == "by-value"] == ["info"]
     drawn = numel.summary(model, "f32[32,4]")
     assert not drawn.exact
-    assert {row.path: row.exact for row in drawn.layers} == {"": False, "layer": True, "expert": False}
+    assert [row.exact for row in drawn.layers] == [False] * 3, "who learns of a value may call any part, and again"
     assert f"≈ {drawn.macs:,}" in str(drawn)
     assert [note.level for note in drawn.notes if note.code == "sampled"] == ["warning"]
     assert drawn.macs == numel.summary(model, "f32[32,4]").macs, "another draw at the second run"
@@ -189,6 +250,27 @@ def test_a_value_that_nobody_gave_makes_what_comes_after_about(how: str):
     assert numel.summary(model, torch.ones(2, 4)).exact
 
 
+@pytest.mark.parametrize("read", [lambda y: y.flatten().tolist()[0], lambda y: y.sum().item()])
+def test_a_value_that_is_read_last_of_all_is_read_nevertheless(read: Callable[[torch.Tensor], float]):
+    """With another value the layer would run again: 2 · 4 · 4 MACs are those of one draw, of layer and root alike."""
+
+    def forward(self: Net, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer(x)
+        return self.layer(y) if read(y) > 1e9 else y
+
+    report = numel.summary(Net(forward), "f32[2,4]")
+    assert (report.macs, [row.exact for row in report.layers]) == (32, [False, False])
+    assert report.by("operator").to_dict()["macs_about"][0] is True
+
+
+def test_what_another_module_learned_says_nothing_of_those_that_ran_before():
+    """A router that reads is in the middle: the layer before it is certain, the one after it is not."""
+    router = Net(lambda self, x: self.layer(x) if x.sum().item() > 1e9 else x)
+    model = nn.Sequential(nn.Linear(4, 4), router, nn.Linear(4, 4))
+    exact = {row.path: row.exact for row in numel.summary(model, "f32[2,4]").layers}
+    assert exact == {"": False, "0": True, "1": False, "1.layer": False, "2": False}
+
+
 CERTAIN = {
     "of a shape": lambda self, x: self.layer(x) if torch.arange(x.shape[0]).max().item() == 1 else x,
     "like another": lambda self, x: self.layer(x) if torch.zeros_like(x).sum().item() == 0 else x,
@@ -199,6 +281,7 @@ CERTAIN = {
 def test_a_value_that_inputs_can_not_change_is_certain_also_on_the_real_model(value: str):
     report = numel.summary(Net(CERTAIN[value]), "f32[2,4]", mode="real")
     assert (report.macs, report.exact) == (32, True)
+    assert "by-value" not in [note.code for note in report.notes]
 
 
 DRAWS = {
@@ -206,14 +289,23 @@ DRAWS = {
     "dropout": lambda self, x: self.layer(x) if nn.functional.dropout(x, 0.5, self.training).sum().item() < 99 else x,
     "random": lambda self, x: self.layer(x) if random.random() < 2 else x,
     "numpy": lambda self, x: self.layer(x) if np.random.rand() < 2 else x,
+    "held": lambda self, x: self.layer(x) if self.coin.random() < 2 else x,
+    "held by numpy": lambda self, x: self.layer(x) if self.dice.random() < 2 else x,
+    "of the file": lambda self, x: self.layer(x) if _COIN.random() < 2 else x,
+    "of the file by numpy": lambda self, x: self.layer(x) if _DICE.random() < 2 else x,
 }
+_COIN, _DICE = random.Random(7), np.random.default_rng(7)
 
 
 @pytest.mark.parametrize("source", DRAWS)
 def test_a_draw_that_decides_is_about_whatever_was_given(source: str):
     model = Net(DRAWS[source]).train()
+    model.coin, model.dice = random.Random(7), np.random.default_rng(7)
+    before = [_COIN.getstate(), model.coin.getstate(), _DICE.bit_generator.state, model.dice.bit_generator.state]
     report = numel.summary(model, torch.ones(2, 4))
     assert (report.macs, report.exact) == (32, False)
+    after = [_COIN.getstate(), model.coin.getstate(), _DICE.bit_generator.state, model.dice.bit_generator.state]
+    assert before == after
 
 
 def test_dropout_that_does_nothing_draws_nothing():

@@ -86,7 +86,7 @@ class Work:
 
 
 _UNITS: Mapping[str, Unit] = {
-    "read": "bytes", "written": "bytes", "activations": "count", "activation_nbytes": "bytes",
+    "read": "bytes", "written": "bytes", "activations": "count", "activation_nbytes": "bytes", "ops": "count",
 }  # fmt: skip
 
 
@@ -194,10 +194,20 @@ def costs(snapshot: Snapshot, trace: Trace) -> Costs:
     if stopped is not None:  # what it, and those that called it, would have done from there on is not known
         for place in _upward(stopped, paths):
             own[place] = own.get(place, Work()) + _UNSEEN
-    if trace.sampled is not None:  # another draw may call what this one did not
-        busy = {place for path in ran for place in _upward(path, paths)}
-        own.update(dict.fromkeys(paths - busy, _SAMPLED))
+    for place in _by_chance(trace, places, paths, ran):
+        own[place] = own.get(place, Work()) + _SAMPLED
     return Costs(own, _inclusive(snapshot, own), operators, ran, uncosted, bounded, where, stopped, trace.whole)
+
+
+def _by_chance(trace: Trace, places: list[str], paths: set[str], ran: Iterable[str]) -> set[str]:
+    """The modules whose own work chance may have decided, whatever they did: the one that learned of made-up values,
+    all that it can call, and what was not called at all."""
+    if trace.sampled is None:
+        return set()
+    learned = trace.ops[trace.sampled].call if 0 < trace.sampled < len(trace.ops) else -1
+    reader = places[learned] if learned >= 0 else ""
+    below = {path for path in paths if reader in _upward(path, paths)}
+    return below | (paths - {place for path in ran for place in _upward(path, paths)})
 
 
 def _upward(path: str, paths: Container[str]) -> Iterator[str]:

@@ -45,10 +45,11 @@ def by_operator(costs: Costs) -> Table:
     )
     whole = costs.total
     names = sorted(costs.operators, key=lambda name: _weight(costs.operators[name]), reverse=True)
-    if costs.stopped is not None:  # of a forward that stopped, every operator may have run more often
-        works = {name: costs.operators[name] + Work(unseen=1) for name in names}
-    else:
-        works = dict(costs.operators)
+    works = dict(costs.operators)
+    if whole.unseen:  # in what was not seen, every operator may have run more often
+        works = {name: work + Work(unseen=1) for name, work in works.items()}
+    if whole.sampled:  # in another draw, too, and each where it ran before values were read
+        works = {name: work + Work(sampled=1) for name, work in works.items()}
     rows = tuple(_operator_row(name, works[name], whole) for name in names)
     return Table("By operator", columns, rows, total=_operator_row("total", whole, whole) if rows else None)
 
@@ -75,7 +76,8 @@ def _grouped(title: str, head: Column, rows: Sequence[Layer], key: Callable[[Lay
         group = key(row)
         counts[group] = counts.get(group, 0) + 1
         totals[group] = totals.get(group, Totals()) + row.own
-        works[group] = works.get(group, Work()) + (row.own_work or Work())
+        unknown = traced and row.own_work is None  # of what a forward did not come to, or ran inside of another
+        works[group] = works.get(group, Work()) + (Work(unseen=1) if unknown else row.own_work or Work())
     columns = [
         head,
         Column("modules", "modules", "integer"),
@@ -94,7 +96,7 @@ def _grouped(title: str, head: Column, rows: Sequence[Layer], key: Callable[[Lay
             Column("flops", "FLOPs", "ops"),
             Column("elementwise", "elementwise", "ops"),
         ]
-    whole, work = sum(totals.values(), Totals()), sum(works.values(), Work())
+    whole, work = sum(totals.values(), Totals()), (rows[0].work if rows else None) or Work()
 
     def cells(name: str | int, count: int, sums: Totals, done: Work) -> tuple[Cell, ...]:
         share = sums.params / whole.params if whole.params else 0.0

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
-from numel.facts import OUTSIDE, Note, Snapshot, Totals, Trace, tensors_in
+from numel.document.blocks import Unit
+from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, tensors_in
 
 if TYPE_CHECKING:
-    from numel.analyses.cost import Costs, Work
+    from numel.analyses.cost import Costs
     from numel.analyses.layers import Layer
 
 _NAMED = 3  # paths that a note lists before it counts the rest
@@ -73,22 +74,23 @@ def _params(held: Totals, guessed: bool) -> Iterable[tuple[Cell, Cell]]:
 
 def _computed(trace: Trace, costs: Costs) -> Iterable[tuple[Cell, Cell]]:
     total = costs.total
-
-    def number(value: int) -> Quantity:
-        return Quantity(value, "ops", total.at_least, total.about)
-
-    yield "MACs (mult-adds)", number(total.macs)
+    yield "MACs (mult-adds)", _fact(total.cell("macs"))
     if total.executed_macs != total.macs:
-        yield "Executed MACs (causal)", number(total.executed_macs)
-    yield "FLOPs (2 × MACs)", number(total.flops)
-    yield "Elementwise operations", number(total.elementwise)
+        yield "Executed MACs (causal)", _fact(total.cell("executed_macs"))
+    yield "FLOPs (2 × MACs)", _fact(total.cell("flops"))
+    yield "Elementwise operations", _fact(total.cell("elementwise"))
     batch = batch_size(trace)
     if batch is not None and batch > 1 and total.macs % batch == 0:
-        yield f"MACs per sample (batch of {batch})", number(total.macs // batch)
-        yield f"FLOPs per sample (batch of {batch})", number(total.flops // batch)
-    yield "Activations (output elements)", Quantity(total.activations, "count", total.unseen > 0, total.about)
-    yield "Operator calls", Quantity(total.ops, "count", total.unseen > 0, total.about)
+        for name, per in (("MACs", total.macs // batch), ("FLOPs", total.flops // batch)):
+            yield f"{name} per sample (batch of {batch})", Quantity(per, "ops", total.at_least, total.about)
+    yield "Activations (output elements)", _fact(total.cell("activations"), "count")
+    yield "Operator calls", _fact(total.cell("ops"), "count")
     yield "Operator calls without a formula", Quantity(total.uncosted, "count")
+
+
+def _fact(cell: Cell, unit: Unit = "ops") -> Cell:
+    """A number with its unit: those of a list have no column to tell it."""
+    return Quantity(cell, unit) if isinstance(cell, int) else cell
 
 
 def batch_size(trace: Trace) -> int | None:
@@ -103,17 +105,18 @@ def batch_size(trace: Trace) -> int | None:
 
 
 def _sizes(held: Totals, trace: Trace | None, costs: Costs | None) -> Iterable[tuple[Cell, Cell]]:
-    def size(value: int, done: Work | None = None, least: bool = not held.exact) -> Quantity:
-        if done is None:
-            return Quantity(value, "bytes", least)
-        return Quantity(value, "bytes", least or done.unseen > 0, done.about)
+    def size(value: int) -> Quantity:
+        return Quantity(value, "bytes", at_least=not held.exact)
 
     if trace is not None and costs is not None:
-        given, work = sum(spec.nbytes for spec in tensors_in(trace.inputs)), costs.total
+        given, total = sum(spec.nbytes for spec in tensors_in(trace.inputs)), costs.total
+        all_told = held.nbytes + given + total.activation_nbytes
         yield "Input size", Quantity(given, "bytes")
-        yield "Activations size", size(work.activation_nbytes, work, False)
+        yield "Activations size", _fact(total.cell("activation_nbytes"), "bytes")
         yield "Params and buffers size", size(held.nbytes)
-        yield "Total size, every output kept", size(held.nbytes + given + work.activation_nbytes, work)
+        yield "Total size, every output kept", Quantity(
+            all_told, "bytes", total.unseen > 0 or not held.exact, total.about
+        )  # fmt: skip
     else:
         yield "Params and buffers size", size(held.nbytes)
     if held.local_nbytes != held.nbytes:
@@ -190,21 +193,13 @@ def _tied(snapshot: Snapshot) -> Iterable[Note]:
         yield Note("tied", "info", f"{_listed(places)} {verb} tied to {first}{size}: counted once", first)
 
 
-_LEAVES = {
-    "python.numpy": "hands a tensor to NumPy",
-    "python.dlpack": "hands a tensor to another library",
-    "python.data_ptr": "hands the address of a tensor to other code",
-    "python.thread": "starts a thread",
-    "python.process": "starts a process",
-}
-
-
 def _uncosted(costs: Costs) -> Iterable[Note]:
     for name, calls in costs.uncosted.items():
-        if name.startswith(OUTSIDE):
+        way_out = WAYS_OUT.get(name.removeprefix(OUTSIDE)) if name.startswith(OUTSIDE) else None
+        if way_out is not None:
             times = f" ({calls} times)" if calls > 1 else ""
-            text = f"the forward {_LEAVES.get(name, 'leaves torch')}{times}: what is computed there is not counted, and"
-            yield Note("outside-torch", "warning", f"{text} totals over it are lower bounds", costs.where[name])
+            text = f"the forward {way_out}{times}: what is computed there is not counted, and totals are lower bounds"
+            yield Note("outside-torch", "warning", text, costs.where[name])
             continue
         key = name.replace(".", "::", 1)
         text = (

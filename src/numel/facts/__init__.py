@@ -6,10 +6,21 @@ from numel.facts.provenance import Provenance
 from numel.facts.snapshot import ModuleRecord, Snapshot, above_of
 from numel.facts.tensor import Part, TensorRecord
 from numel.facts.totals import Totals
-from numel.facts.trace import OUTSIDE, CallRecord, Failure, MemoryEvent, OpRecord, TensorSpec, Trace, tensors_in
+from numel.facts.trace import (
+    OUTSIDE,
+    WAYS_OUT,
+    CallRecord,
+    Failure,
+    MemoryEvent,
+    OpRecord,
+    TensorSpec,
+    Trace,
+    tensors_in,
+)
 
 __all__ = [
     "OUTSIDE",
+    "WAYS_OUT",
     "CallRecord", "DType", "Failure", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part", "Provenance",
     "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "above_of", "dtype", "dtype_of", "known_dtypes",
     "tensors_in",

@@ -17,6 +17,15 @@ EventKind = Literal["allocate", "free", "save"]
 
 # Where a forward leaves torch, an operator of this namespace stands for all that is not seen: `python.numpy`.
 OUTSIDE = "python."
+WAYS_OUT = {
+    "numpy": "hands a tensor to NumPy",
+    "dlpack": "hands a tensor to another library",
+    "data_ptr": "hands the address of a tensor to other code",
+    "storage": "hands the bytes of a tensor to other code",
+    "thread": "starts a thread",
+    "pool": "gives work to a pool",
+    "process": "starts a process",
+}
 
 # A value as it was passed: a TensorSpec, a scalar, None, a string, or a tuple or mapping of values.
 Value = Any
@@ -106,9 +115,9 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Calls and operators of one run, in order. `failure` is set when the forward raised: then this is the part
-    up to there and every sum over it is a lower bound. From the operator `sampled` on, what ran depends on values that
-    were drawn at random: another draw may run more or less. The modules `whole` ran as one piece each, so that the work
-    of their parts is not told apart."""
+    up to there and every sum over it is a lower bound. The operator `sampled` is where the forward learned of values
+    that nobody gave: from there on another draw may run more or less; 0 is from the start. The modules `whole` ran as
+    one piece each, so that the work of their parts is not told apart."""
 
     calls: tuple[CallRecord, ...] = ()
     ops: tuple[OpRecord, ...] = ()

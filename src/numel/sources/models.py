@@ -65,14 +65,15 @@ def _undisturbed(torch: Any) -> Iterator[None]:
     """
     from numel import torch_private  # here, since it imports torch
 
-    dtype, gradients, device = torch.get_default_dtype(), torch.is_grad_enabled(), torch_private.default_device()
-    search, entries = sys.path, list(sys.path)
-    try:
-        with seeded(), redirect_stdout(sys.stderr), warnings.catch_warnings():
-            yield
-    finally:
-        search[:] = entries
-        sys.path = search
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(gradients)
-        torch_private.set_default_device(device)
+    with seeded():  # first: runs of several threads take turns there
+        dtype, gradients, device = torch.get_default_dtype(), torch.is_grad_enabled(), torch_private.default_device()
+        search, entries = sys.path, list(sys.path)
+        try:
+            with redirect_stdout(sys.stderr), warnings.catch_warnings():
+                yield
+        finally:
+            search[:] = entries
+            sys.path = search
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(gradients)
+            torch_private.set_default_device(device)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numel.tracing.defaults import default_inputs
+    from numel.tracing.recorder import made_up_by
     from numel.tracing.tracer import trace
 
-__all__ = ["default_inputs", "trace"]
+__all__ = ["default_inputs", "made_up_by", "trace"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from numel.tracing.defaults import default_inputs
 
         return default_inputs
+    if name == "made_up_by":
+        from numel.tracing.recorder import made_up_by
+
+        return made_up_by
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

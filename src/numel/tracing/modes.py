@@ -30,7 +30,7 @@ class Attempt:
 
 
 class Stage:
-    """Weights, inputs and recorder of one attempt. `made_up`: the model's own values are random and nobody's."""
+    """Weights, inputs and recorder of one attempt. `made_up`: storages whose values are random and nobody's."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Stage:
         device: torch.device,
         before_write: Callable[[torch.Tensor], None],
         *,
-        made_up: bool = False,
+        made_up: frozenset[int | None] = frozenset(),
     ) -> None:
         self.made_up = made_up
         self.attempt = attempt
@@ -55,6 +55,7 @@ class Stage:
             self.fake = torch_private.fake_mode()
         else:
             self.recorder = RealRecorder(calls, before_write)
+            self.recorder.made_up |= made_up
 
     def context(self) -> AbstractContextManager[Any]:
         """Everything that must be active while the forward runs."""
@@ -91,12 +92,18 @@ class Stage:
                     twin = twins.get(id(tensor))
                     if twin is None:
                         twin = twins[id(tensor)] = self._stand_in(tensor, held is module._buffers)
-                    if self.made_up and isinstance(self.recorder, RealRecorder) and held is module._parameters:
-                        self.recorder.made_up(twin)
+                        self._follow(tensor, twin)
                     if isinstance(twin, _Late):
                         twin.places.append((held, name))
                     if twin is not tensor:
                         held[name] = twin
+
+    def _follow(self, tensor: torch.Tensor, twin: torch.Tensor) -> None:
+        """Whose values a tensor of the model holds, where there are any."""
+        if isinstance(self.recorder, RealRecorder) and not torch.nn.parameter.is_lazy(tensor):
+            made_up = torch_private.storage_number(tensor) in self.made_up
+            numbers = self.recorder.made_up if made_up else self.recorder.given
+            numbers.add(torch_private.storage_number(twin))
 
     def _stand_in(self, tensor: torch.Tensor, is_buffer: bool) -> Any:
         lazy = torch.nn.parameter.is_lazy(tensor)
@@ -151,8 +158,12 @@ class Stage:
             return value
         if isinstance(value, InputSpec):
             return self._from_spec(value, numbers.get(which), which)
-        if self.attempt.mode == "real":
-            return value.detach().clone().requires_grad_(value.requires_grad) if _readable(value) else value
+        if isinstance(self.recorder, RealRecorder):
+            if not _readable(value):
+                return value
+            own = value.detach().clone().requires_grad_(value.requires_grad)
+            self.recorder.given.add(torch_private.storage_number(own))
+            return own
         if isinstance(self.recorder, MetaRecorder):
             known = not value.is_floating_point() and not value.is_complex() and value.numel() <= _KNOWN_INPUT
             if known and _readable(value) and value.layout is torch.strided:
@@ -169,7 +180,7 @@ class Stage:
         dtype = decided if decided is not None else torch_dtype(spec, self.floating)
         if isinstance(self.recorder, RealRecorder):
             drawn = self._drawn(spec, dtype)
-            self.recorder.made_up(drawn)
+            self.recorder.made_up.add(torch_private.storage_number(drawn))
             return drawn
         made = torch.empty(spec.shape, dtype=dtype, device="meta")
         if self.fake is not None:

@@ -1,15 +1,15 @@
 """What a forward does where no dispatch mode sees it: it hands data to other code, reads lists, starts threads.
 
-The methods that it does so by are wrapped on their classes for as long as a run lasts. A compiled extension that is
-called with tensors and registers no operator goes unseen.
+The functions that it does so by are wrapped where they are looked up for as long as a run lasts. Not seen: a compiled
+extension that is called with tensors and registers no operator, and a thread that is fed by a queue of its own.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from threading import get_ident
 from typing import Any
 
@@ -18,60 +18,104 @@ import torch
 from numel import torch_private
 from numel.tracing.recorder import Recorder
 
-# where a method is found, its name, and the operator that stands for what is not seen
+# where a function is found, its name, and what of `numel.facts.WAYS_OUT` it is
 _LEAVES: tuple[tuple[Any, str, str], ...] = (
     (torch.Tensor, "numpy", "numpy"),
-    (torch.Tensor, "data_ptr", "data_ptr"),
     (torch.Tensor, "__dlpack__", "dlpack"),
     (torch.utils.dlpack, "to_dlpack", "dlpack"),
     (torch, "to_dlpack", "dlpack"),
+    (torch.Tensor, "data_ptr", "data_ptr"),
+    (torch.UntypedStorage, "data_ptr", "data_ptr"),
+    (torch.UntypedStorage, "tolist", "storage"),
 )
 # other threads have no dispatch modes, other processes not even the model
-_STARTS: tuple[tuple[str, str, str, str], ...] = (
-    ("threading", "Thread", "start", "thread"),
-    ("concurrent.futures.thread", "ThreadPoolExecutor", "submit", "thread"),
-    ("concurrent.futures.process", "ProcessPoolExecutor", "submit", "process"),
-    ("multiprocessing.process", "BaseProcess", "start", "process"),
+_STARTS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    ("threading", "Thread", ("start",), "thread"),
+    ("_thread", "", ("start_new_thread",), "thread"),
+    ("concurrent.futures.thread", "ThreadPoolExecutor", ("submit",), "thread"),
+    ("concurrent.futures.process", "ProcessPoolExecutor", ("submit",), "process"),
+    ("multiprocessing.pool", "Pool", ("apply_async", "_map_async", "imap", "imap_unordered"), "pool"),
+    ("multiprocessing.process", "BaseProcess", ("start",), "process"),
+    ("subprocess", "Popen", ("__init__",), "process"),
 )
 
 
 @contextmanager
 def watched(recorder: Recorder) -> Iterator[None]:
     """Tell `recorder` of everything that this thread does outside of its sight; to be entered after it."""
-    thread = get_ident()
-    depth = torch_private.dispatch_depth()  # less of it: an operator is running, and what its kernel does is its own
-    inside = False
+    torch_private.import_compiler()  # it copies Tensor's methods, which must not be these
+    here = _Here(recorder)
+    places: list[tuple[Any, str, bool, Any]] = []
 
-    def wrapped(original: Callable[..., Any], told: Callable[[Any], Any]) -> Callable[..., Any]:
-        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            nonlocal inside
-            if inside or get_ident() != thread or torch_private.dispatch_depth() < depth:
-                return original(self, *args, **kwargs)
-            inside = True
-            try:
-                return original(told(self), *args, **kwargs)
-            finally:
-                inside = False
-
-        return method
-
-    places: list[tuple[Any, str, Any]] = []
-
-    def put(owner: Any, name: str, told: Callable[[Any], Any]) -> None:
-        places.append((owner, name, vars(owner).get(name)))
-        setattr(owner, name, wrapped(getattr(owner, name), told))
+    def put(owner: Any, name: str, told: _Told) -> None:
+        original = getattr(owner, name)
+        places.append((owner, name, name in vars(owner), original))
+        setattr(owner, name, here.wrapped(original, told))
 
     try:
-        put(torch.Tensor, "tolist", recorder.readable)
+        put(torch.Tensor, "tolist", Recorder.listed)
         for owner, name, how in _LEAVES:
-            put(owner, name, partial(recorder.leaves, how))
-        for module, kind, name, how in _STARTS:
-            if module in sys.modules:
-                put(getattr(sys.modules[module], kind), name, partial(recorder.starts, how))
+            put(owner, name, _told(Recorder.leaves, how))
+        for module, kind, names, how in _STARTS:
+            owner = sys.modules.get(module)
+            for name in names if owner is not None else ():
+                put(getattr(owner, kind) if kind else owner, name, _told(Recorder.starts, how))
+        put(os, "system", _told(Recorder.starts, "process"))
         yield
     finally:
-        for owner, name, own in reversed(places):
-            if own is None:
+        here.recorder = None
+        for owner, name, own, original in reversed(places):
+            if own:
+                setattr(owner, name, original)
+            elif name in vars(owner):
                 delattr(owner, name)
-            else:
-                setattr(owner, name, own)
+
+
+_Told = Callable[[Recorder, Any], Any]
+
+
+def _told(way: Callable[[Recorder, str, Any], Any], how: str) -> _Told:
+    return lambda recorder, first: way(recorder, how, first)
+
+
+class _Here:
+    """The thread and the depth of dispatch that a forward runs at; `recorder` is `None` once the run is over."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder: Recorder | None = recorder
+        self.thread = get_ident()
+        self.depth = torch_private.dispatch_depth()
+        self.inside = False
+
+    def wrapped(self, original: Callable[..., Any], told: _Told) -> Callable[..., Any]:
+        """`original` called with what `told` makes of its first argument, where it is the forward that calls it.
+
+        With less depth of dispatch an operator is running, and what its kernel does is its own. Whoever keeps what this
+        returns does not keep the run alive.
+        """
+
+        def function(first: Any, *args: Any, **kwargs: Any) -> Any:
+            recorder = self.recorder
+            if (
+                recorder is None
+                or self.inside
+                or get_ident() != self.thread
+                or torch_private.dispatch_depth() < self.depth
+                or _of_a_library(sys._getframe(1), first)
+            ):
+                return original(first, *args, **kwargs)
+            self.inside = True
+            try:
+                return original(told(recorder, first), *args, **kwargs)
+            finally:
+                self.inside = False
+
+        return function
+
+
+def _of_a_library(caller: Any, first: Any) -> bool:
+    """Whether a call says nothing about the forward: torch's own layers compare addresses, and progress bars start a
+    thread, the first of them alone."""
+    if type(first).__module__.partition(".")[0] == "tqdm":
+        return True
+    return isinstance(first, torch.Tensor) and str(caller.f_globals.get("__name__", "")).startswith("torch.nn.")

@@ -21,6 +21,7 @@ from numel.tracing.specs import spec_of, spec_of_tensor
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
 _MOST_CONSTANT = 1 << 18  # elements of a tensor that is worth keeping real
+_READ = "aten._local_scalar_dense.default"  # one value or, by tolist, all of a tensor
 _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 
@@ -52,7 +53,7 @@ class _Operator:
         self.random = torch_private.is_random(func)
         self.tells = torch_private.tells_values(func)
         self.composite = self.name.rpartition(".")[0] not in WHOLE and torch_private.is_composite(func)
-        self.is_item = self.name == "aten._local_scalar_dense.default"
+        self.is_item = self.name == _READ
         self.by_shape = _BY_SHAPE.get(self.name, _by_data if torch_private.is_shaped_by_data(func) else None)
         alone = not self.mutated and not self.view and not self.random and len(func._schema.returns) == 1
         self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META or (alone and torch_private.is_pointwise(func))
@@ -125,15 +126,22 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
             raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
         return tensor
 
-    def leaves(self, how: str, tensor: torch.Tensor) -> torch.Tensor:
-        """The forward hands a tensor's data to other code, whose work is not seen: one operator stands for it."""
-        if tensor.is_meta or torch_private.is_fake(tensor):
+    def listed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The forward makes a list of values: an operator for it, and the tensor that has them."""
+        found = self.readable(tensor)
+        self.ops.append(OpRecord(_READ, self.calls.current, (spec_of_tensor(tensor),), (), (None,)))
+        return found
+
+    def leaves(self, how: str, data: Any) -> Any:
+        """The forward hands a tensor or its storage to other code, whose work is not seen: one operator stands for
+        it. Returns `data`."""
+        if data.device.type == "meta" or torch_private.is_fake(data):
             raise self.end(DataDependent("the forward takes data out of torch"))
-        self._outside(how, spec_of_tensor(tensor))
-        return tensor
+        self._outside(how, *([spec_of_tensor(data)] if isinstance(data, torch.Tensor) else ()))
+        return data
 
     def starts(self, how: str, what: Any) -> Any:
-        """The forward starts something that runs beside it, and is not seen."""
+        """The forward starts something that runs beside it, and is not seen. Returns `what`."""
         self._outside(how)
         return what
 
@@ -409,52 +417,60 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
 
 class RealRecorder(Recorder):  # type: ignore[no-untyped-call]
-    """Runs operators on data, and follows the values that were made up: random inputs, weights and draws.
+    """Runs operators on data, and follows where values come from.
 
-    `sampled` is the operator from which on what runs depends on those: they were read, or gave a shape. `decided` says
-    whether values that the user gave did so.
+    Made up are those that nobody gave: random inputs and weights, and draws. Given are those of the user's inputs and
+    model. `sampled` is the operator from which on what runs depends on made-up ones: they were read, or gave a shape.
+    `decided` says whether given ones did so.
     """
 
     def __init__(self, calls: Calls, before_write: Callable[[torch.Tensor], None]) -> None:
         super().__init__(calls, before_write)
         self.sampled: int | None = None
         self.decided = False
-        self._made_up: set[int | None] = set()  # storages
-
-    def made_up(self, tensor: torch.Tensor) -> None:
-        """The values of `tensor` are not the user's."""
-        self._made_up.add(torch_private.storage_number(tensor))
+        self.made_up: set[int | None] = set()  # storages
+        self.given: set[int | None] = set()
 
     def run(self, known: _Operator, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        made_up = self._is_made_up((args, kwargs))
+        sources = {torch_private.storage_number(tensor) for tensor in _tensors((args, kwargs))}
         if known.tells or (known.name == "aten.index.Tensor" and any(map(_is_mask, args[1]))):
-            self._tell(made_up)
+            self._tell(sources)
         outputs = super().run(known, func, args, kwargs)
-        made_up = _draws(known, func, args, kwargs) or (made_up and known.name.rpartition(".")[0] not in _SHAPED_LIKE)
+        by_value = known.name.rpartition(".")[0] not in _SHAPED_LIKE
+        made_up = _draws(known, func, args, kwargs) or (by_value and not sources.isdisjoint(self.made_up))
+        given = by_value and not sources.isdisjoint(self.given)
         for tensor in (*_tensors(outputs), *_written(known, args, kwargs)):
             number = torch_private.storage_number(tensor)
-            if made_up:
-                self._made_up.add(number)
-            else:
-                self._made_up.discard(number)  # the place of one that is gone, or wholly written anew
+            for numbers, belongs in ((self.made_up, made_up), (self.given, given)):
+                if belongs:
+                    numbers.add(number)
+                else:
+                    numbers.discard(number)  # the place of one that is gone, or wholly written anew
         return outputs
 
     def readable(self, tensor: torch.Tensor) -> torch.Tensor:
-        self._tell(self._is_made_up(tensor))
+        self._tell({torch_private.storage_number(tensor)})
         return super().readable(tensor)
 
-    def leaves(self, how: str, tensor: torch.Tensor) -> torch.Tensor:
-        self._tell(self._is_made_up(tensor))
-        return super().leaves(how, tensor)
+    def leaves(self, how: str, data: Any) -> Any:
+        if isinstance(data, torch.Tensor) and how != "data_ptr":  # an address tells no value
+            self._tell({torch_private.storage_number(data)})
+        return super().leaves(how, data)
 
-    def _is_made_up(self, value: Any) -> bool:
-        return any(torch_private.storage_number(tensor) in self._made_up for tensor in _tensors(value))
-
-    def _tell(self, made_up: bool) -> None:
-        if not made_up:
-            self.decided = True
-        elif self.sampled is None:
+    def _tell(self, sources: set[int | None]) -> None:
+        """The forward learns of values in these storages."""
+        if self.sampled is None and not sources.isdisjoint(self.made_up):
             self.sampled = len(self.ops)
+        elif not sources.isdisjoint(self.given):
+            self.decided = True
+
+
+def made_up_by(make: Callable[[], Any]) -> tuple[Any, frozenset[int | None]]:
+    """What `make` returns, and the storages whose values it drew or computed of draws."""
+    recorder = RealRecorder(Calls(), lambda _: None)
+    with recorder:
+        made = make()
+    return made, frozenset(recorder.made_up)
 
 
 def _is_mask(index: Any) -> bool:

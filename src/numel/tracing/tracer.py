@@ -30,15 +30,18 @@ _LADDER: dict[str, tuple[Attempt, ...]] = {
 }
 _MOST_RESTARTS = 32
 
+MadeUp = frozenset["int | None"]
 
-def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", random_weights: bool = False) -> Trace:
+
+def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: MadeUp = frozenset()) -> Trace:
     """What `model(*inputs)` runs: every operator with shapes, dtypes and scalars, and every module call.
 
     `inputs` is a notation (`"f32[1,3,224,224]"`), a tensor or plain shape (the only argument), a tuple (positional),
     a dict (keyword) or `numel.Inputs`. `mode` "auto" tries meta tensors, then fake ones, then the real model, and
     takes the first that works; a step down is a note. A forward that raises gives the part up to there, with
-    `failure` set. The model's training mode is kept. `random_weights` says that what the weights make the forward do is
-    an accident. Raises `InputsError` for inputs that do not parse.
+    `failure` set. The model's training mode is kept. `made_up` are the
+    storages of the model whose values nobody gave, so that what they make the forward do is chance. Raises
+    `InputsError` for inputs that do not parse.
 
     >>> t = trace(torch.nn.Linear(4, 2), "f32[8,4]")
     >>> t.mode, [(op.op, str(op.outputs[0])) for op in t.ops]
@@ -46,7 +49,7 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", random_wei
     """
     if mode not in _LADDER:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(_LADDER)}")
-    run = _Run(model, normalised(inputs), random_weights)
+    run = _Run(model, normalised(inputs), made_up)
     best: Trace | None = None
     notes: list[Note] = []
     steps: list[tuple[Mode, str, str]] = []  # the mode that did not do, why, and where
@@ -115,9 +118,9 @@ def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
 class _Run:
     """A model and its inputs, to be run once or more; `numbers` are the element types found out, by input."""
 
-    def __init__(self, model: torch.nn.Module, given: Inputs, random_weights: bool) -> None:
+    def __init__(self, model: torch.nn.Module, given: Inputs, made_up: MadeUp) -> None:
         self.model = model
-        self.random_weights = random_weights
+        self.made_up = made_up
         self.given = given
         self.numbers: dict[int, torch.dtype] = {}
         self.floating, self.device, self.allocated = _weights(model)
@@ -167,9 +170,7 @@ class _Run:
         training = _training(model)
         failure: Failure | None = None
         with torch_private.alone(), untouched(model, given) as kept, room():
-            stage = Stage(
-                attempt, calls, self.floating, self.device, kept.before_write, made_up=self.random_weights
-            )  # fmt: skip
+            stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
             stage.swap(model)
             calls.watch(model)
             count = iter(range(1 << 30))
@@ -192,7 +193,7 @@ class _Run:
                 failure = calls.failure(at, ended) or Failure("", _type(model), specs, type(ended).__name__, str(ended))
             records = calls.finish()
             left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
-            drew = kept.drew()
+            drew = kept.drew
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted

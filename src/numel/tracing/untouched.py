@@ -10,11 +10,11 @@ import inspect
 import os
 import random
 import sys
-import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
@@ -27,8 +27,7 @@ _ATOMS = (int, float, bool, str, bytes, complex, type(None), type, types.Builtin
           torch.dtype, torch.device, torch.Size, torch.layout, range)  # fmt: skip
 _CONTAINERS = (dict, list, set, collections.deque)
 _MOST_DESCENDED = 100_000
-# Modules and switches are shared by all threads, so runs take turns; a forward may itself start one.
-_TURN = threading.RLock()
+_LARGEST_ARRAY = 1 << 26  # bytes of a NumPy array that is copied, so that what a forward writes there can be undone
 
 
 @contextmanager
@@ -47,7 +46,7 @@ def room() -> Iterator[None]:
 
 
 @contextmanager
-def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
+def untouched(model: torch.nn.Module, inputs: Any = None, *, seed: int = 0) -> Iterator[States]:
     """Whatever happens inside, the module tree, the inputs and the process are afterwards as they were before.
 
     Kept: every module's class and `__dict__` with its dictionaries of parameters, buffers, children and hooks; lists,
@@ -57,9 +56,8 @@ def untouched(model: torch.nn.Module, inputs: Any = None) -> Iterator[States]:
     environment. Tensor values are kept when a write is announced (`States.before_write`): on meta tensors there is
     none.
     """
-    with _TURN, seeded() as drew:
-        states = States(model, inputs)
-        states.drew = drew
+    with seeded(seed) as drew:  # runs of several threads take turns there
+        states = States(model, inputs, drew)
         switches = [(get, put, get()) for get, put in _SWITCHES]
         environment = dict(os.environ)
         try:
@@ -96,30 +94,62 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp),
     (torch.backends.cuda.math_sdp_enabled, torch.backends.cuda.enable_math_sdp),
     (torch.backends.cuda.cudnn_sdp_enabled, torch.backends.cuda.enable_cudnn_sdp),
+    (lambda: list(sys.path), lambda before: sys.path.__setitem__(slice(None), before)),
     _switch(torch.backends.cudnn, "benchmark"),
     _switch(torch.backends.cudnn, "deterministic"),
 )
 
 
-def _generator(value: Any) -> tuple[Callable[[Any], Any], Any] | None:
-    """How to put a source of random numbers back, and its state; `None` for any other object."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A source of random numbers that something holds. `place` tells whether it was drawn from since `before`; torch's
+    draws are operators, and theirs is `None`."""
+
+    put_back: Callable[[], Any]
+    place: Callable[[], Any] | None = None
+    before: Any = None
+
+
+def _generator(value: Any) -> _Held | None:
+    """How to put a source of random numbers back; `None` for any other object."""
     if isinstance(value, random.Random):
-        return value.setstate, value.getstate()
+        state = value.getstate()
+        return _Held(lambda: value.setstate(state), value.getstate, state)
     if isinstance(value, torch.Generator):
-        return value.set_state, value.get_state()
-    if str(type(value).__module__).startswith("numpy.random"):
-        bits = getattr(value, "bit_generator", None) or getattr(value, "_bit_generator", value)
-        return functools.partial(setattr, bits, "state"), bits.state
+        numbers = value.get_state()
+        return _Held(lambda: value.set_state(numbers))
+    if _is_drawn_from(value):
+        bits: Any = getattr(value, "bit_generator", None) or getattr(value, "_bit_generator", value)
+        kept = bits.state
+        return _Held(lambda: setattr(bits, "state", kept), lambda: repr(bits.state), repr(kept))
     return None
+
+
+def _is_drawn_from(value: Any) -> bool:
+    kind = type(value)
+    return str(kind.__module__).startswith("numpy.random") and kind.__name__ not in ("module", "type")
+
+
+def _is_array(value: Any) -> bool:
+    kind = type(value)
+    return kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject
+
+
+def _is_filled(value: Any) -> bool:
+    """Whether an object that a class or a file holds is one that a forward could fill or draw from."""
+    return type(value) in _BUILT_IN or isinstance(value, random.Random | torch.Generator) or _is_drawn_from(value)
 
 
 class States:
     """Shallow copies of everything mutable that is reachable from the modules and the inputs, found by loops.
 
-    `drew` says whether the run drew from a generator that is no operator's, so that chance may have decided what ran.
+    `drew_from_process` says whether a generator of the process was drawn from.
     """
 
-    def __init__(self, model: torch.nn.Module, inputs: Any = None) -> None:
+    def __init__(
+        self, model: torch.nn.Module, inputs: Any = None, drew_from_process: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._drew_from_process = drew_from_process
         self._empty: list[Any] = []
         self._filled: list[tuple[Any, Any]] = []
         self._objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -127,11 +157,11 @@ class States:
         self._classes: list[tuple[Any, type]] = []
         self._attributes: list[tuple[type, dict[str, Any]]] = []
         self._remembering: list[tuple[Callable[[Any], Any], Any]] = []
-        self._generators: list[tuple[Callable[[Any], Any], Any]] = []
+        self._generators: list[_Held] = []
+        self._arrays: list[tuple[Any, Any]] = []
         self._scripted: list[tuple[Any, dict[str, Any]]] = []
         self._tensors: list[torch.Tensor] = []
         self._versions: list[tuple[torch.Tensor, int]] = []
-        self.drew: Callable[[], bool] = lambda: False
         self._places: set[int | None] = set()
         self._written: dict[int, tuple[Any, Any]] = {}
         seen: set[int] = set()
@@ -177,6 +207,13 @@ class States:
             if generator is not None:
                 self._generators.append(generator)
                 continue
+            if isinstance(value, bytearray):
+                self._arrays.append((value, bytes(value)))
+                continue
+            if _is_array(value):
+                if value.nbytes <= _LARGEST_ARRAY:
+                    self._arrays.append((value, value.copy()))
+                continue
             if str(kind.__module__).startswith(("torch._C", "torch.distributed", "threading", "_thread")):
                 continue
             held = getattr(value, "__dict__", None)
@@ -196,13 +233,13 @@ class States:
             if kind.__module__.partition(".")[0] not in ("torch", "builtins"):
                 self._attributes.append((kind, dict(vars(kind))))
                 self._remembering += _remembering(kind)
-                yield from (value for value in vars(kind).values() if type(value) in _BUILT_IN)
+                yield from (value for value in vars(kind).values() if _is_filled(value))
                 spaces[kind.__module__] = sys.modules.get(kind.__module__)
         for space in spaces.values():
             if isinstance(space, types.ModuleType):
                 self._objects.append((vars(space), vars(space).copy()))
                 self._remembering += _remembering(space)
-                yield from [value for value in vars(space).values() if type(value) in _BUILT_IN]
+                yield from [value for value in vars(space).values() if _is_filled(value)]
 
     def forget(self) -> None:
         """Until `restore`, functions with an `lru_cache` have an empty one: theirs would keep stand-ins, and a second
@@ -226,6 +263,14 @@ class States:
             storage = tensor.untyped_storage()
             with torch_private.alone():
                 self._written[place] = (storage, storage.clone())  # type: ignore[no-untyped-call]
+
+    @property
+    def drew(self) -> bool:
+        """Whether the run drew from a generator whose draws are no operators, so that chance may have decided what
+        ran."""
+        return self._drew_from_process() or any(
+            generator.place() != generator.before for generator in self._generators if generator.place is not None
+        )
 
     @property
     def written(self) -> bool:
@@ -266,8 +311,11 @@ class States:
         for held, kept in self._scripted:
             for name, tensor in kept.items():
                 held[name] = tensor
-        for put_back, state in self._generators:
-            put_back(state)
+        for generator in self._generators:
+            generator.put_back()
+        for array, values in self._arrays:
+            if bytes(array) != bytes(values):
+                array[:] = values
         for storage, kept in self._written.values():
             storage.copy_(kept)
         for tensor, version in self._versions:
