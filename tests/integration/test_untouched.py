@@ -360,21 +360,37 @@ def registry() -> dict[str, int]:
     return {}
 
 
+@functools.cache
+def registry_of(kind: str) -> dict[str, int]:
+    return {}
+
+
 class Remembering(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = functools.lru_cache(lambda n, device: torch.full((n,), 2.0, device=device))
+
+    @staticmethod
+    @functools.lru_cache
+    def static(n: int, device: Any) -> Any:
+        return torch.eye(n, device=device)[0]
+
     @functools.lru_cache(maxsize=8)  # noqa: B019  # for good, as some models do
     def bias(self, n: int, device: Any) -> Any:
         return torch.zeros(n, device=device)
 
     def forward(self, x: Any) -> Any:
-        n = registry()["rows"]
-        return x[:n] * scales(x.shape[1], x.device) + positions(x.shape[1], x.device) + self.bias(x.shape[1], x.device)
+        n = registry()["rows"] * registry_of("any")["times"]
+        x = x[:n] * scales(x.shape[1], x.device) + positions(x.shape[1], x.device) + self.bias(x.shape[1], x.device)
+        return x + self.own(x.shape[1], x.device) * self.static(x.shape[1], x.device) * positions.tuned
 
 
 @pytest.mark.parametrize("mode", ["auto", "fake", "real"])
 def test_what_functions_remember_is_neither_added_to_nor_left_out_of_a_second_trace(mode):
     """Kept, a result of the trace would go to the model's next forward, and the second trace would be shorter."""
     model = Remembering()
-    registry()["rows"] = 2  # one object that all share is not made anew
+    registry()["rows"], registry_of("any")["times"] = 2, 1  # objects that others have filled are not made anew
+    positions.tuned = 1.0
     before = fingerprint(model)
     first, second = (trace(model, "f32[4,8]", mode=mode) for _ in range(2))
     assert first.failure is None, first.failure

@@ -6,7 +6,6 @@ import collections
 import contextlib
 import functools
 import gc
-import inspect
 import os
 import random
 import sys
@@ -157,6 +156,7 @@ class States:
         self._classes: list[tuple[Any, type]] = []
         self._attributes: list[tuple[type, dict[str, Any]]] = []
         self._remembering: list[tuple[Callable[[Any], Any], Any]] = []
+        self._growing: list[tuple[Any, int]] = []
         self._generators: list[_Held] = []
         self._arrays: list[tuple[Any, Any]] = []
         self._scripted: list[tuple[Any, dict[str, Any]]] = []
@@ -203,6 +203,10 @@ class States:
             elif isinstance(value, types.FunctionType | types.MethodType):
                 pending.extend(_held_by(value))
                 continue
+            if _remembers(value):
+                if _drops(value):
+                    self._growing.append((value, value.cache_info().currsize))
+                continue
             generator = _generator(value)
             if generator is not None:
                 self._generators.append(generator)
@@ -233,6 +237,7 @@ class States:
             if kind.__module__.partition(".")[0] not in ("torch", "builtins"):
                 self._attributes.append((kind, dict(vars(kind))))
                 self._remembering += _remembering(kind)
+                yield from filter(_remembers, map(_unbound, vars(kind).values()))
                 yield from (value for value in vars(kind).values() if _is_filled(value))
                 spaces[kind.__module__] = sys.modules.get(kind.__module__)
         for space in spaces.values():
@@ -242,13 +247,15 @@ class States:
                 yield from [value for value in vars(space).values() if _is_filled(value)]
 
     def forget(self) -> None:
-        """Until `restore`, functions with an `lru_cache` have an empty one: theirs would keep stand-ins, and a second
-        run would miss the operators that the first one ran."""
+        """Until `restore`, functions that remember tensors have an empty `lru_cache`: theirs would keep stand-ins, and
+        a second run would miss the operators that the first one ran."""
+        self._remembering = [(put, function) for put, function in self._remembering if _drops(function)]
         fresh: dict[Any, Any] = {}
         for put, function in self._remembering:
             if function not in fresh:
-                anew = functools.lru_cache(**function.cache_parameters())
-                fresh[function] = function if _made_once(function) else anew(function.__wrapped__)
+                anew = functools.lru_cache(**function.cache_parameters())(function.__wrapped__)
+                vars(anew).update(vars(function))
+                fresh[function] = anew
             put(fresh[function])
 
     def before_write(self, tensor: torch.Tensor) -> None:
@@ -280,6 +287,9 @@ class States:
     def restore(self) -> None:
         for put, function in self._remembering:
             put(function)
+        for function, size in self._growing:  # one that can not be exchanged where it is held
+            if function.cache_info().currsize > size:
+                function.cache_clear()
         for module, kind in self._classes:
             if type(module) is not kind:
                 module.__class__ = kind
@@ -353,32 +363,48 @@ def _remembering(place: Any) -> Iterator[tuple[Callable[[Any], Any], Any]]:
     with how to put another one in its place."""
     seen: set[int] = set()
     for name, value in vars(place).items():
-        if isinstance(value, _REMEMBERS):
+        if _remembers(value):
             yield functools.partial(setattr, place, name), value
             continue
         pending = [value]
         while pending:
-            function = pending.pop()
-            if isinstance(function, staticmethod | classmethod):
-                function = function.__func__
+            function = _unbound(pending.pop())
             if type(function) is not types.FunctionType or function.__closure__ is None or id(function) in seen:
                 continue
             seen.add(id(function))
             for cell in function.__closure__:
                 with contextlib.suppress(ValueError):  # not assigned yet
-                    if isinstance(cell.cell_contents, _REMEMBERS):
+                    if _remembers(cell.cell_contents):
                         yield functools.partial(setattr, cell, "cell_contents"), cell.cell_contents
                     else:
                         pending.append(cell.cell_contents)
 
 
-def _made_once(function: Any) -> bool:
-    """Whether it takes no arguments and has been called: what it keeps is one object that others may have filled, and
-    no call adds to it."""
-    try:
-        return function.cache_info().currsize > 0 and not inspect.signature(function).parameters
-    except ValueError:  # compiled, and does not tell
-        return False
+def _unbound(value: Any) -> Any:
+    """The function of a method or property as a class holds it."""
+    if isinstance(value, staticmethod | classmethod):
+        return value.__func__
+    return value.fget if isinstance(value, property) else value
+
+
+def _remembers(value: Any) -> bool:
+    return isinstance(value, _REMEMBERS)
+
+
+def _drops(function: Any) -> bool:
+    """Whether what it remembers can be computed again: nothing yet, or tensors. Anything else may be a registry that
+    others have filled."""
+    if not function.cache_info().currsize:
+        return True
+    held = gc.get_referents(function)  # an unbounded cache is a dictionary, a bounded one's results are among these
+    results = [*held, *(each for cache in held if type(cache) is dict for each in cache.values())]
+    return any(isinstance(each, torch.Tensor) for each in (*results, *_inside(results)))
+
+
+def _inside(results: list[Any]) -> Iterator[Any]:
+    for each in results:
+        if isinstance(each, tuple | list):
+            yield from each
 
 
 def _slots(kind: type) -> Iterator[str]:
