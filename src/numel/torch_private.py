@@ -174,6 +174,11 @@ def wraps_tensors(kind: type) -> bool:
     return hasattr(kind, "__tensor_flatten__")
 
 
+def is_sparse(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds only the elements that it names."""
+    return tensor.layout not in (torch.strided, torch._mkldnn)  # type: ignore[attr-defined]
+
+
 def is_fake(tensor: Any) -> bool:
     """Whether a tensor belongs to a fake mode; fake tensors need not be imported to ask."""
     return hasattr(tensor, "fake_mode")

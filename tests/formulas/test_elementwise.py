@@ -6,6 +6,7 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import numel
 from formulas.counting import Call, f32, i64, lowered, price, record, total, whole
 from numel.analyses.formulas import Cost, cost
 from numel.facts import TensorSpec, dtype
@@ -438,3 +440,23 @@ def test_a_picked_loss_is_one_addition_per_target():
     assert total(lowered(F.nll_loss, x, targets)) == Cost(elementwise=6)
     both = total(lowered(F.cross_entropy, x, targets))
     assert both == Cost(elementwise=6 + 60 * 5)
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape", "taps"),
+    [
+        ("nearest", (1, 3, 4, 4), 0),
+        ("nearest-exact", (1, 3, 4, 4), 0),
+        ("linear", (1, 3, 4), 2),
+        ("bilinear", (1, 3, 4, 4), 4),
+        ("bicubic", (1, 3, 4, 4), 16),
+        ("trilinear", (1, 3, 4, 4, 4), 8),
+    ],
+)
+def test_an_interpolation_is_one_operator_of_2t_minus_1_per_output_element(mode, shape, taps):
+    """As torch's kernels are; its decomposition in Python would be dozens of operators with an output each."""
+    model = torch.nn.Upsample(scale_factor=2, mode=mode)
+    for inputs in (f"f32[{','.join(map(str, shape))}]", torch.ones(shape)):
+        total = numel.summary(model, inputs).costs.total
+        made = math.prod(shape) * 2 ** (len(shape) - 2)
+        assert (total.ops, total.activations, total.elementwise) == (1, made, max(0, 2 * taps - 1) * made)

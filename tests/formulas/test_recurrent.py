@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
+import numel
 from formulas.counting import Call, f32, lowered, price, total, whole
 from numel.analyses.formulas import Cost
 from numel.facts import TensorSpec
@@ -192,3 +193,13 @@ def test_a_mkldnn_layer_without_biases_does_not_count_the_matrices_that_stand_in
 def test_the_lstm_of_mps_is_the_same_formula():
     args = (_X, (_H, _H), _weights(4), True, 1, 0.0, False, False, False)
     assert price("aten._lstm_mps", *args, outputs=(_X,)) == price("aten.lstm.input", *args, outputs=(_X,))
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_dropout_between_layers_is_two_per_element_in_training_alone(kind, bidirectional):
+    """Three layers have two places between them, each of tokens · hidden · directions elements."""
+    model = kind(8, 6, 3, dropout=0.5, bidirectional=bidirectional)
+    training, evaluating = (numel.summary(model.train(on), "f32[5,2,8]").costs.total for on in (True, False))
+    assert training.elementwise - evaluating.elementwise == 2 * 2 * (5 * 2) * 6 * (1 + bidirectional)
+    assert training.macs == evaluating.macs

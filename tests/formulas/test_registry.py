@@ -196,3 +196,17 @@ def test_no_operator_has_two_formulas(monkeypatch):
 
 def test_every_formula_says_what_it_counts():
     assert [name for name in own() if not (getattr(find(name), "__doc__", None) or "").strip()] == []
+
+
+@pytest.mark.parametrize("result", [1.5, "z", float("nan"), -5, True])
+def test_a_formula_that_returns_no_count_leaves_its_operator_without_one_and_is_named(monkeypatch, result):
+    monkeypatch.setattr(registry, "_FORMULAS", {})
+    formula("mylib::odd")(lambda *_, outputs: result)
+    with pytest.warns(RuntimeWarning, match=r"the formula of mylib.odd.default returned .*int from 0"):
+        assert cost(record("mylib.odd.default", f32(2), outputs=(f32(2),))) is None
+
+
+@pytest.mark.parametrize(("operator", "function"), [(5, len), ("nocolon", len), ("mylib::op", 5)])
+def test_a_registration_that_could_never_be_found_is_refused(operator, function):
+    with pytest.raises((TypeError, ValueError), match="expected"):
+        formula(operator)(function)

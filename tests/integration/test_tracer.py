@@ -813,3 +813,56 @@ def test_random_weights_are_the_same_each_time_they_are_made(tmp_path):
     assert len({report.macs for report in found}) == 1
     assert 0 < found[0].macs < 64 * 16
     assert not found[0].exact
+
+
+# ── what shapes do not tell ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("made", [torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr])
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_a_sparse_product_is_never_counted_as_a_dense_one(made):
+    """6 elements of 36 are there: the product with them is left open, the layer after it is 6 · 5 · 4."""
+    net = Net(lambda self, x: self.head(self.adjacency @ x), head=nn.Linear(5, 4), adjacency=made(torch.eye(6)))
+    report = numel.summary(net, "f32[6,5]")
+    assert (report.mode, report.macs, report.exact) == ("real", 120, False)
+    assert report.trace.failure is None
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_input_runs_for_real_and_is_exact_or_flagged():
+    for layout in (torch.jagged, torch.strided):
+        given = torch.nested.nested_tensor([torch.ones(3, 8), torch.ones(5, 8)], layout=layout)
+        report = numel.summary(nn.Linear(8, 4), given)
+        assert report.trace.failure is None
+        assert (report.macs == (3 + 5) * 8 * 4) if report.exact else (report.macs == 0)
+
+
+def test_a_higher_order_operator_is_named_without_torchs_internals():
+    def forward(self: Any, x: Any) -> Any:
+        return torch.cond(x.sum() > 0, lambda x: self.child(x), lambda x: x, (x,))
+
+    report = numel.summary(Net(forward, child=linear()), "f32[2,4]")
+    assert not report.exact
+    texts = [note.text for note in report.notes]
+    assert any("the operator cond takes functions" in text for text in texts)
+    assert not any("0x" in text for text in texts)
+
+
+def test_forward_mode_derivatives_run_with_autograd():
+    """Value, derivative by the input and derivative by the weights' zero tangent: three products, as torch's own
+    counter of operators says."""
+    from torch.autograd import forward_ad
+
+    def forward(self: Any, x: Any) -> Any:
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(self.child(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+
+    report = numel.summary(Net(forward, child=linear()), "f32[2,4]")
+    assert (report.macs, report.exact) == (3 * 2 * 4 * 4, True)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated")
+def test_a_frozen_script_without_a_training_mode_is_summarised_alone_and_inside():
+    frozen = torch.jit.freeze(torch.jit.script(nn.Sequential(linear(), nn.ReLU()).eval()))
+    assert numel.summary(frozen, "f32[2,4]").macs == 32
+    assert numel.summary(nn.Sequential(linear(), frozen), "f32[2,4]").macs == 64

@@ -193,7 +193,13 @@ def _tied(snapshot: Snapshot) -> Iterable[Note]:
         yield Note("tied", "info", f"{_listed(places)} {verb} tied to {first}{size}: counted once", first)
 
 
+def _calls(count: int) -> str:
+    return f"{count} call" if count == 1 else f"{count} calls"
+
+
 def _uncosted(costs: Costs) -> Iterable[Note]:
+    from numel.analyses.formulas import find  # here, since a count needs none
+
     for name, calls in costs.uncosted.items():
         way_out = WAYS_OUT.get(name.removeprefix(OUTSIDE)) if name.startswith(OUTSIDE) else None
         if way_out is not None:
@@ -201,15 +207,19 @@ def _uncosted(costs: Costs) -> Iterable[Note]:
             text = f"the forward {way_out}{times}: what is computed there is not counted, and totals are lower bounds"
             yield Note("outside-torch", "warning", text, costs.where[name])
             continue
+        if find(name) is not None:
+            text = f"the formula of {name} gives no cost for its arguments ({_calls(calls)}): totals are lower bounds"
+            yield Note("no-cost", "warning", text, costs.where[name])
+            continue
         key = name.replace(".", "::", 1)
         text = (
-            f"{name} has no formula ({calls} {'call' if calls == 1 else 'calls'}): totals over it are lower bounds; "
+            f"{name} has no formula ({_calls(calls)}): totals over it are lower bounds; "
             f"@numel.formula({key!r}) adds one"
         )
         yield Note("no-formula", "warning", text, costs.where[name])
     for name, calls in costs.bounded.items():
         if name not in costs.uncosted:
-            text = f"the work of {name} depends on data ({calls} {'call' if calls == 1 else 'calls'}): a lower bound"
+            text = f"the work of {name} depends on data ({_calls(calls)}): a lower bound"
             yield Note("lower-bound", "warning", text, costs.where[name])
 
 
@@ -224,7 +234,7 @@ def _idle(rows: Sequence[Layer]) -> Iterable[Note]:
             idle.append(row.path)
             held += row.totals.params
     if idle:
-        text = f"not called: {_listed(idle)}; their {held:,} params count, and work that uses them is their caller's"
+        text = f"not called: {_listed(idle)}; their {held:,} params count; a caller that uses them itself has the work"
         yield Note("not-called", "info", text)
 
 

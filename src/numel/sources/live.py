@@ -183,9 +183,8 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
             type_name = type_names[cls] = f"{cls.__module__}.{cls.__qualname__}"
             packs[cls] = _can_pack(cls)
         state = module.__dict__
-        modules.append(
-            ModuleRecord(path, type_name, alias, _attributes(state), state.get("training", module.training))
-        )
+        training = getattr(module, "training", None)  # torch.jit.freeze takes it away
+        modules.append(ModuleRecord(path, type_name, alias, _attributes(state), training))
         if key in inside:
             continue
         prefix = path + "." if path else ""

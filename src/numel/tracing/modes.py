@@ -15,7 +15,7 @@ from numel.facts.trace import Mode
 from numel.tracing.arguments import torch_dtype
 from numel.tracing.calls import Calls
 from numel.tracing.outside import watched
-from numel.tracing.recorder import MetaRecorder, RealRecorder, Recorder
+from numel.tracing.recorder import DataDependent, MetaRecorder, RealRecorder, Recorder
 
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
 
@@ -147,6 +147,8 @@ class Stage:
         return made
 
     def _meta(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_nested or torch_private.is_sparse(tensor):
+            raise self.recorder.end(DataDependent("what a sparse or nested tensor holds is data"))
         shape = tuple(tensor.shape)
         if tensor.layout is not torch.strided or hasattr(type(tensor), "__tensor_flatten__"):
             return torch.empty(shape, dtype=tensor.dtype, device="meta")

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from numel import torch_private
 from numel.facts.dtype import dtype_of
 from numel.facts.trace import TensorSpec, Value
-from numel.torch_private import bare_shape
 
 _SPECS: dict[tuple[Any, Any], TensorSpec] = {}
 _MOST_SPECS = 100_000
@@ -19,13 +19,16 @@ _NESTED = "<NestedTensor>"
 
 
 def spec_of_tensor(tensor: torch.Tensor) -> Value:
-    """The spec of one tensor; equal specs are one object. A nested tensor, which has no one shape, is its name."""
+    """The spec of one tensor; equal specs are one object. A nested tensor, which has no one shape, is its name, and so
+    is a sparse one, since its shape does not tell the work."""
+    if tensor.layout is not torch.strided and torch_private.is_sparse(tensor):
+        return f"<{str(tensor.layout).removeprefix('torch.')}>"
     try:
         key = (tensor.shape, tensor.dtype)
     except RuntimeError:
         if tensor.is_nested:
             return _NESTED
-        key = (bare_shape(tensor), tensor.dtype)  # a lazy parameter on its way to become one
+        key = (torch_private.bare_shape(tensor), tensor.dtype)  # a lazy parameter on its way to become one
     found = _SPECS.get(key)
     if found is None:
         if len(_SPECS) > _MOST_SPECS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -82,7 +83,7 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
             errors[attempt.mode] = (failed.path, failed.message)
         if best is None or _further(found, best):
             best = found
-        if not attempt.autograd and "grad" in failed.message:
+        if not attempt.autograd and ("grad" in failed.message or "InferenceMode" in failed.message):
             ladder.insert(0, Attempt(attempt.mode, attempt.keep_all, autograd=True))
         if ladder and ladder[0].mode != attempt.mode:
             steps.append((attempt.mode, _words(failed), failed.path))
@@ -98,8 +99,14 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
 _MODES: dict[Mode, str] = {"meta": "meta tensors", "fake": "fake tensors", "real": "the real model"}
 
 
+_HIGHER_ORDER = re.compile(r"There was no rule registered for HigherOrderOperator (\w+)")
+
+
 def _words(failure: Failure) -> str:
     message = _one_line(failure.message)
+    higher_order = _HIGHER_ORDER.match(message)
+    if higher_order is not None:
+        return f"the operator {higher_order[1]} takes functions, and what those run is not traced"
     return message if failure.needs_data else f"{failure.error}: {message}"
 
 
@@ -171,14 +178,15 @@ class _Run:
         failure: Failure | None = None
         with torch_private.alone(), untouched(model, given) as kept, room():
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
-            stage.swap(model)
-            calls.watch(model)
+            specs: Any = ()
             count = iter(range(1 << 30))
-            args, kwargs = mapped(
-                (given.args, dict(given.kwargs)), lambda leaf: stage.leaf(self.numbers, leaf, next(count))
-            )
-            specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
             try:
+                stage.swap(model)
+                calls.watch(model)
+                args, kwargs = mapped(
+                    (given.args, dict(given.kwargs)), lambda leaf: stage.leaf(self.numbers, leaf, next(count))
+                )
+                specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
                 with stage.context(), redirect_stdout(sys.stderr):  # what the forward prints is no part of a document
                     model(*args, **kwargs)
             except (Exception, SystemExit, DataDependent, NeedsDtype) as error:
@@ -194,6 +202,7 @@ class _Run:
             records = calls.finish()
             left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
             drew = kept.drew
+        sampled, said = _chance(stage.recorder, drew)
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted
@@ -204,7 +213,6 @@ class _Run:
             notes.append(Note("mixed-dtypes", "warning", text))
         if kept.written:
             notes.append(Note("weights-written", "info", "the forward wrote to the model's tensors: they are put back"))
-        sampled, said = _chance(stage.recorder, drew)
         notes += said
         found = Trace(
             calls=records,

@@ -54,14 +54,19 @@ def _units(kind: str, params: Iterable[Any]) -> int:
     return units
 
 
-def _run(kind: str, x: TensorSpec, params: Any) -> Cost:
+def _run(kind: str, x: TensorSpec, params: Any, options: tuple[Any, ...] = (), outputs: Any = ()) -> Cost:
+    """`options` are (has_biases, layers, dropout, train, ...): dropout between layers is 2 per element in training."""
     tokens = prod(x.shape[:-1])
     cost = _network(kind, tokens, params)
-    return cost + Cost(elementwise=tokens * _units(kind, params) * _UNIT[kind])
+    elementwise = tokens * _units(kind, params) * _UNIT[kind]
+    made = next(tensors_in(outputs), None)
+    if made is not None and len(options) > 3 and options[2] and options[3]:
+        elementwise += 2 * tokens * made.shape[-1] * (options[1] - 1)
+    return cost + Cost(elementwise=elementwise)
 
 
 @formula("aten.lstm.input", "aten._lstm_mps")
-def lstm(input: TensorSpec, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
+def lstm(input: TensorSpec, hx: Any, params: Any, *options: Any, outputs: Any, **named: Any) -> Cost:
     """Every weight matrix meets every token once: tokens · Σ matrices. Batch or time first makes no difference.
 
     >>> from numel.facts.dtype import dtype
@@ -69,37 +74,43 @@ def lstm(input: TensorSpec, hx: Any, params: Any, *_: Any, outputs: Any, **named
     >>> lstm(x, (), (ih, hh), outputs=()).macs == 5 * 2 * (16 * 3 + 16 * 4)
     True
     """
-    return _run("lstm", input, params)
+    return _run("lstm", input, params, options, outputs)
 
 
 @formula("aten.lstm.data")
-def lstm_packed(data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
+def lstm_packed(
+    data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *options: Any, outputs: Any, **named: Any,
+) -> Cost:  # fmt: skip
     """Tokens · Σ matrices, the rows of `data` being all the tokens. (data, batch_sizes, (h, c), weights, ...)."""
-    return _run("lstm", data, params)
+    return _run("lstm", data, params, options, outputs)
 
 
 @formula("aten.gru.input")
-def gru(input: TensorSpec, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
+def gru(input: TensorSpec, hx: Any, params: Any, *options: Any, outputs: Any, **named: Any) -> Cost:
     """Every weight matrix meets every token once: tokens · Σ matrices. (input, h, weights, ...)."""
-    return _run("gru", input, params)
+    return _run("gru", input, params, options, outputs)
 
 
 @formula("aten.gru.data")
-def gru_packed(data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
+def gru_packed(
+    data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *options: Any, outputs: Any, **named: Any,
+) -> Cost:  # fmt: skip
     """Tokens · Σ matrices, the rows of `data` being all the tokens. (data, batch_sizes, h, weights, ...)."""
-    return _run("gru", data, params)
+    return _run("gru", data, params, options, outputs)
 
 
 @formula("aten.rnn_tanh.input", "aten.rnn_relu.input")
-def rnn(input: TensorSpec, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
+def rnn(input: TensorSpec, hx: Any, params: Any, *options: Any, outputs: Any, **named: Any) -> Cost:
     """Every weight matrix meets every token once: tokens · Σ matrices. (input, h, weights, ...)."""
-    return _run("rnn", input, params)
+    return _run("rnn", input, params, options, outputs)
 
 
 @formula("aten.rnn_tanh.data", "aten.rnn_relu.data")
-def rnn_packed(data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
+def rnn_packed(
+    data: TensorSpec, batch_sizes: Any, hx: Any, params: Any, *options: Any, outputs: Any, **named: Any,
+) -> Cost:  # fmt: skip
     """Tokens · Σ matrices, the rows of `data` being all the tokens. (data, batch_sizes, h, weights, ...)."""
-    return _run("rnn", data, params)
+    return _run("rnn", data, params, options, outputs)
 
 
 def _cell(kind: str, x: TensorSpec, w_ih: TensorSpec, w_hh: TensorSpec, *biases: Any) -> Cost:

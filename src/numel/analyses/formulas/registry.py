@@ -68,9 +68,15 @@ def formula(*operators: Any) -> Callable[[F], F]:
     ...     return a.numel * b.numel
     """
 
+    names = [_key(operator) for operator in operators]
+    for name, operator in zip(names, operators, strict=True):
+        if "." not in name:
+            raise ValueError(f"formula: {operator!r} is no operator; expected a name like 'mylib::op' or 'aten.mm'")
+
     def register(function: F) -> F:
-        for operator in operators:
-            _FORMULAS[_key(operator)] = function
+        if not callable(function):
+            raise TypeError(f"formula: {function!r} is not callable; expected a function of the operator's arguments")
+        _FORMULAS.update(dict.fromkeys(names, function))
         return function
 
     return register
@@ -117,13 +123,21 @@ def cost(record: OpRecord) -> Cost | None:
     try:
         result = function(*record.args, outputs=record.outputs, **dict(record.kwargs))
     except Exception as error:
-        warnings.warn(
-            f"the formula of {record.op} failed ({type(error).__name__}: {error}); it is listed without a cost",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        if any(isinstance(each, str) and each.startswith("<") for each in record.args):
+            return None  # a sparse or nested tensor, whose shape does not tell
+        _warn(record, f"failed ({type(error).__name__}: {error})")
         return None
-    return Cost(macs=result) if isinstance(result, int) else result
+    if result is None or isinstance(result, Cost):
+        return result
+    if type(result) is int and result >= 0:
+        return Cost(macs=result)
+    _warn(record, f"returned {result!r}, where MACs (an int from 0), a Cost or None was expected")
+    return None
+
+
+def _warn(record: OpRecord, why: str) -> None:
+    text = f"the formula of {record.op} {why}; it is listed without a cost"
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def _key(operator: Any) -> str:
