@@ -69,7 +69,8 @@ def summary(
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
     found = resolve(target, options=options, trust_remote_code=trust_remote_code)
     if found.model is None and inputs is not None:
-        raise InputsError(f"{printable(str(target))}: has tensors but no forward to give inputs to")
+        what = "a saved result, which can not run again" if found.saved is not None else "tensors but no forward"
+        raise InputsError(f"{printable(str(target))}: {what}; leave the inputs out")
     if found.saved is not None:
         return load(found.saved)
     snapshot = _snapshot(found, target)
@@ -129,7 +130,10 @@ def load(path: str | os.PathLike[str]) -> Report:
 
     Raises `TargetError` for a file that can not be read and `SchemaError` for one that holds no result.
     """
-    place = Path(path)
+    try:
+        place = Path(path)
+    except TypeError as error:
+        raise TargetError(f"load: {path!r}: expected the path of a result that numel saved") from error
     try:
         saved = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

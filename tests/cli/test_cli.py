@@ -187,7 +187,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]):
         ("count nets.py:Net -o a.json -f csv", 2, "the suffix says json"),
         ("summary nets.py:Net --top 3 --by type", 2, "belongs to the table 'tensor'"),
         ("summary nets.py:Net -i f32[5,3] -f json --depth 1", 2, "json holds the whole result"),
-        ("summary x.safetensors -i f32[1]", 2, "no forward to give inputs to"),
+        ("summary x.safetensors -i f32[1]", 2, "tensors but no forward; leave the inputs out"),
         ("load nets.py", 1, "expected a result that numel saved"),
         ("formula no.such", 2, "has a formula"),
     ],

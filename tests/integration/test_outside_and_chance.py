@@ -308,6 +308,24 @@ def test_a_draw_that_decides_is_about_whatever_was_given(source: str):
     assert before == after
 
 
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_a_draw_that_evaluation_does_not_look_at_decides_nothing_there(draw: Callable[[], float]):
+    """As layers of some transformers do: drawn for each, used in training alone."""
+    def forward(self: Net, x: torch.Tensor) -> torch.Tensor:
+        drop = draw()
+        return x if self.training and drop < 0.5 else self.layer(x)
+
+    evaluated = numel.summary(Net(forward).eval(), "f32[2,4]")
+    assert (evaluated.macs, evaluated.exact) == (32, True)
+    assert [note.level for note in evaluated.notes if note.code == "draws"] == ["info"]
+    assert not numel.summary(Net(forward).train(), "f32[2,4]").exact
+
+
+def test_a_draw_that_evaluation_looks_at_decides_there_too():
+    model = Net(lambda self, x: self.layer(x) if random.random() < 0.5 else x).eval()
+    assert not numel.summary(model, "f32[2,4]").exact
+
+
 def test_dropout_that_does_nothing_draws_nothing():
     assert numel.summary(Net(DRAWS["dropout"]).eval(), torch.ones(2, 4)).exact
 

@@ -381,11 +381,11 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         return torch.empty_strided(found[0], found[1], dtype=found[2], device=_META)
 
     def _compare(self, func: Any, args: Any) -> None:
-        """Remember a product of different floating types: meta kernels take it, others do not."""
+        """Remember a product of different types: meta kernels take it, others do not."""
         name = _OPERATORS[func].name.rpartition(".")[0]
         if name in _OF_ONE_TYPE and not self.mixed:
-            floats = [a for a in args if isinstance(a, torch.Tensor) and a.is_floating_point()]
-            kinds = {spec_of_tensor(each).dtype.short for each in floats}
+            tensors = [a for a in args if isinstance(a, torch.Tensor) and a.dtype is not torch.bool]
+            kinds = {spec_of_tensor(each).dtype.short for each in tensors}
             if len(kinds) > 1:
                 self.mixed = f"{name} got {' and '.join(sorted(kinds))}"
 

@@ -78,6 +78,7 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
         found = run.decided(attempt)
         failed = found.failure
         if failed is None:
+            found = run.sure(found, attempt)
             return replace(found, notes=(*found.notes, *notes, *_stepped(steps, found.mode)))
         if not failed.needs_data:
             errors[attempt.mode] = (failed.path, failed.message)
@@ -130,6 +131,7 @@ class _Run:
         self.made_up = made_up
         self.given = given
         self.numbers: dict[int, torch.dtype] = {}
+        self.drawn_by_seed = False  # the last run drew from Python's or NumPy's own generator, and from no other
         self.floating, self.device, self.allocated = _weights(model)
 
     @property
@@ -170,13 +172,26 @@ class _Run:
                 self.numbers[need.which] = need.dtype
         raise InputsError("inputs: no element types could be found out; name them, as in i64[1,512]")
 
-    def _once(self, attempt: Attempt) -> tuple[Trace, set[int]]:
+    def sure(self, found: Trace, attempt: Attempt) -> Trace:
+        """`found`, certain where draws of an evaluation decide nothing: some models draw for every layer, and look at
+        it in training alone. Four draws that ran the very same are taken for all."""
+        if not self.drawn_by_seed or found.training or attempt.mode == "real":
+            return found
+        for seed in (1, 2, 3):
+            again, _ = self._once(attempt, seed)
+            if (again.ops, again.calls, again.failure) != (found.ops, found.calls, None):
+                return found
+        text = "the forward draws from Python's or NumPy's generator; four draws ran the very same operators"
+        notes = [Note("draws", "info", text) if note.code == "sampled" else note for note in found.notes]
+        return replace(found, sampled=None, notes=tuple(notes))
+
+    def _once(self, attempt: Attempt, seed: int = 0) -> tuple[Trace, set[int]]:
         """One run from the start, and the inputs whose element type nothing decided."""
         model, given = self.model, self.given
         calls = Calls()
         training = _training(model)
         failure: Failure | None = None
-        with torch_private.alone(), untouched(model, given) as kept, room():
+        with torch_private.alone(), untouched(model, given, seed=seed) as kept, room():
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
             specs: Any = ()
             count = iter(range(1 << 30))
@@ -189,6 +204,8 @@ class _Run:
                 specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
                 with stage.context(), redirect_stdout(sys.stderr):  # what the forward prints is no part of a document
                     model(*args, **kwargs)
+            except InputsError:
+                raise
             except (Exception, SystemExit, DataDependent, NeedsDtype) as error:
                 if calls.failed is not None and calls.failed[0] is error:
                     failure = calls.failed[1]
@@ -201,8 +218,9 @@ class _Run:
                 failure = calls.failure(at, ended) or Failure("", _type(model), specs, type(ended).__name__, str(ended))
             records = calls.finish()
             left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
-            drew = kept.drew
-        sampled, said = _chance(stage.recorder, drew)
+            drew, drew_held = kept.drew(), kept.drew_held()
+            self.drawn_by_seed = drew and not drew_held
+        sampled, said = _chance(stage.recorder, drew or drew_held)
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted

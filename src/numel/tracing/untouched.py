@@ -110,7 +110,10 @@ class _Held:
 
 
 def _generator(value: Any) -> _Held | None:
-    """How to put a source of random numbers back; `None` for any other object."""
+    """How to put a source of random numbers back; `None` for any other object, and for those of the process."""
+    modules = (random, "getstate"), (sys.modules.get("numpy.random"), "get_state")
+    if any(value is getattr(getattr(module, get, None), "__self__", None) for module, get in modules):
+        return None
     if isinstance(value, random.Random):
         state = value.getstate()
         return _Held(lambda: value.setstate(state), value.getstate, state)
@@ -142,13 +145,14 @@ def _is_filled(value: Any) -> bool:
 class States:
     """Shallow copies of everything mutable that is reachable from the modules and the inputs, found by loops.
 
-    `drew_from_process` says whether a generator of the process was drawn from.
+    `drew` says whether the run drew from a generator of the process whose draws are no operators, so that chance may
+    have decided what ran.
     """
 
     def __init__(
-        self, model: torch.nn.Module, inputs: Any = None, drew_from_process: Callable[[], bool] = lambda: False
+        self, model: torch.nn.Module, inputs: Any = None, drew: Callable[[], bool] = lambda: False
     ) -> None:
-        self._drew_from_process = drew_from_process
+        self.drew = drew
         self._empty: list[Any] = []
         self._filled: list[tuple[Any, Any]] = []
         self._objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -271,13 +275,10 @@ class States:
             with torch_private.alone():
                 self._written[place] = (storage, storage.clone())  # type: ignore[no-untyped-call]
 
-    @property
-    def drew(self) -> bool:
-        """Whether the run drew from a generator whose draws are no operators, so that chance may have decided what
-        ran."""
-        return self._drew_from_process() or any(
-            generator.place() != generator.before for generator in self._generators if generator.place is not None
-        )
+    def drew_held(self) -> bool:
+        """Whether it drew from such a generator that the model, or a file of it, holds."""
+        held = (generator for generator in self._generators if generator.place is not None)
+        return any(generator.place() != generator.before for generator in held if generator.place is not None)
 
     @property
     def written(self) -> bool:
