@@ -110,7 +110,7 @@ OUTPUTS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "complex tensor": (lambda x: torch.complex(x, x), "c64[2,4]"),
     "empty tensor": (lambda x: x[:0], "f32[0,4]"),
     "scalar tensor": (lambda x: x.sum(), "f32[]"),
-    "sparse tensor": (lambda x: torch.sparse_coo_tensor(torch.zeros(1, 2, dtype=torch.long), x, (3, 4)), "f32[3,4]"),
+    "sparse tensor": (lambda x: x.to_sparse_coo(), "<sparse_coo>"),
     "nested tensor": (lambda x: torch.nested.nested_tensor([torch.zeros(3), torch.zeros(2)]), "<NestedTensor>"),
     "jagged tensor": (
         lambda x: torch.nested.nested_tensor_from_jagged(x, torch.tensor([0, 1, 2])), "<NestedTensor>",

@@ -22,7 +22,7 @@ def spec_of_tensor(tensor: torch.Tensor) -> Value:
     """The spec of one tensor; equal specs are one object. A nested tensor, which has no one shape, is its name, and so
     is a sparse one, since its shape does not tell the work."""
     if tensor.layout is not torch.strided and torch_private.is_sparse(tensor):
-        return f"<{str(tensor.layout).removeprefix('torch.')}>"
+        return _NESTED if tensor.is_nested else f"<{str(tensor.layout).removeprefix('torch.')}>"
     try:
         key = (tensor.shape, tensor.dtype)
     except RuntimeError:
