@@ -139,7 +139,10 @@ def _is_array(value: Any) -> bool:
 
 def _is_filled(value: Any) -> bool:
     """Whether an object that a class or a file holds is one that a forward could fill or draw from."""
-    return type(value) in _BUILT_IN or isinstance(value, random.Random | torch.Generator) or _is_drawn_from(value)
+    kind = type(value)
+    if kind in _SIMPLE or kind is types.FunctionType:
+        return False
+    return kind in _BUILT_IN or issubclass(kind, _DRAWN_FROM) or _is_drawn_from(value)
 
 
 class States:
@@ -364,6 +367,9 @@ def _remembering(place: Any) -> Iterator[tuple[Callable[[Any], Any], Any]]:
     with how to put another one in its place."""
     seen: set[int] = set()
     for name, value in vars(place).items():
+        kind = type(value)
+        if kind in _SIMPLE or (kind is types.FunctionType and value.__closure__ is None):
+            continue
         if _remembers(value):
             yield functools.partial(setattr, place, name), value
             continue
@@ -426,5 +432,6 @@ def _put_back(held: dict[Any, Any], kept: dict[Any, Any]) -> None:
 
 _ORDERED = collections.OrderedDict
 _REMEMBERS = type(functools.lru_cache(maxsize=1)(len))
+_DRAWN_FROM = (random.Random, torch.Generator)
 _SIMPLE = frozenset(_ATOMS)
 _BUILT_IN = frozenset({dict, list, set, collections.deque, collections.OrderedDict, collections.defaultdict})
