@@ -206,7 +206,8 @@ TRANSFORMERS = {
 }
 # fields that most configurations have under one of these names, at sizes that fit together
 _SMALL: dict[str, Any] = {
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embed_dim", "dim", "hidden_dim", "out_hidden_size"), 64),
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embed_dim", "dim", "hidden_dim", "out_hidden_size",
+                     "encoder_hidden_size"), 64),
     **dict.fromkeys(("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size", "ffn_dim",
                      "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "n_inner", "shared_intermediate_size"), 64),
     **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers",

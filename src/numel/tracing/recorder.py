@@ -20,7 +20,7 @@ from numel.tracing.specs import spec_of, spec_of_tensor
 
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
-_MOST_CONSTANT = 1 << 18  # elements of a tensor that is worth keeping real
+_MOST_CONSTANT = 1 << 22  # bytes of a tensor that is worth keeping real: each is held until the run ends
 _READ = "aten._local_scalar_dense.default"  # one value or, by tolist, all of a tensor
 _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
@@ -299,7 +299,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             on_meta = func(*self.to_meta(args), **{**kwargs, "device": _META})
         except (TypeError, RuntimeError):  # an operator without tensors that is no factory
             return func(*args, **kwargs)
-        small = isinstance(on_meta, torch.Tensor) and on_meta.numel() <= _MOST_CONSTANT
+        small = isinstance(on_meta, torch.Tensor) and on_meta.nbytes <= _MOST_CONSTANT
         asks_for_meta = device is not None and device.type == "meta"
         if known.random or not small or (asks_for_meta and not self.keep_all):
             return on_meta
@@ -314,7 +314,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         options = {name: _CPU if isinstance(each, torch.device) else each for name, each in kwargs.items()}
         outputs = func(*here, **options)
         if isinstance(outputs, torch.Tensor):
-            large = outputs.numel() > _MOST_CONSTANT
+            large = outputs.nbytes > _MOST_CONSTANT
             if large or (not self.keep_all and any(each.type == "meta" for each in devices)):
                 meta = _twin(outputs)
                 if not large:
