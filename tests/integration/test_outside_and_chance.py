@@ -267,7 +267,9 @@ def test_what_another_module_learned_says_nothing_of_those_that_ran_before():
     """A router that reads is in the middle: the layer before it is certain, the one after it is not."""
     router = Net(lambda self, x: self.layer(x) if x.sum().item() > 1e9 else x)
     model = nn.Sequential(nn.Linear(4, 4), router, nn.Linear(4, 4))
-    exact = {row.path: row.exact for row in numel.summary(model, "f32[2,4]").layers}
+    report = numel.summary(model, "f32[2,4]")
+    assert [note.path for note in report.notes if note.code == "sampled"] == ["1"]
+    exact = {row.path: row.exact for row in report.layers}
     assert exact == {"": False, "0": True, "1": False, "1.layer": False, "2": False}
 
 

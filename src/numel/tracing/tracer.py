@@ -15,7 +15,7 @@ from numel.errors import InputsError
 from numel.facts.inputs import Inputs, InputSpec
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
-from numel.facts.trace import Failure, Mode, Trace
+from numel.facts.trace import CallRecord, Failure, Mode, Trace
 from numel.tracing.arguments import mapped, normalised
 from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
@@ -220,7 +220,7 @@ class _Run:
             left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
             drew, drew_held = kept.drew(), kept.drew_held()
             self.drawn_by_seed = drew and not drew_held
-        sampled, said = _chance(stage.recorder, drew or drew_held)
+        sampled, said = _chance(stage.recorder, records, drew or drew_held)
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted
@@ -252,7 +252,9 @@ class _Run:
         return Trace(mode="real", training=_training(self.model), failure=failure, provenance=_provenance(self.model))
 
 
-def _chance(recorder: Recorder, drew: bool) -> tuple[int | None, list[Note]]:
+def _chance(
+    recorder: Recorder, calls: tuple[CallRecord, ...], drew: bool
+) -> tuple[int | None, list[Note]]:  # fmt: skip
     """From which operator on chance decides what runs, and what to say about it."""
     if drew:
         text = "the forward draws from Python's or NumPy's generator: what runs may be the chance of one draw"
@@ -266,7 +268,8 @@ def _chance(recorder: Recorder, drew: bool) -> tuple[int | None, list[Note]]:
         "the forward reads values that nobody gave (random inputs, weights or draws), or makes shapes of them: for "
         "others it may run more or less; real inputs to a model with real weights have numbers of their own"
     )
-    return recorder.sampled, [Note("sampled", "warning", text)]
+    learned = recorder.ops[recorder.sampled].call if recorder.sampled < len(recorder.ops) else -1
+    return recorder.sampled, [Note("sampled", "warning", text, calls[learned].path if learned >= 0 else "")]
 
 
 def _further(found: Trace, best: Trace) -> bool:
