@@ -173,12 +173,13 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None
         said = (Note("default-inputs", "info", "no inputs were given; these are the model's own sample"),)
     with found.searching():
         ran = traced(model, inputs, mode=mode)
-        needs = ran.failure is not None and ran.failure.needs_data
+        untried = any(note.code == "not-allocated" for note in ran.notes)
+        needs = ran.failure is not None and (ran.failure.needs_data or untried)
         if needs and found.allocated is not None and mode in ("auto", "real"):
             if mode == "real" or nbytes <= _MOST_ALLOCATED:
                 built, made_up = made_up_by(found.allocated)
                 ran = traced(built, inputs, mode="real", made_up=made_up)
-                text = "the forward reads values: the model was built with random weights and run for real"
+                text = "neither meta nor fake tensors do: the model was built with random weights and run for real"
                 said = (*said, Note("allocated", "info", text))
             else:
                 text = f"the forward reads values, and no weights are allocated; mode real allocates {nbytes:,} bytes"

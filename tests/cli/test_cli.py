@@ -185,6 +185,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]):
         ("summary nets.py:Net -i f32[5,3] -o out", 2, "-o out: no suffix"),
         ("summary nets.py:Net --mode real", 2, "mode real: nothing to run without inputs"),
         ("count nets.py:Net -o a.json -f csv", 2, "the suffix says json"),
+        ("count nets.py:Net -o a.json -o b.csv", 2, "-o is given 2 times; expected once"),
         ("summary nets.py:Net --top 3 --by type", 2, "belongs to the table 'tensor'"),
         ("summary nets.py:Net -i f32[5,3] -f json --depth 1", 2, "json holds the whole result"),
         ("summary x.safetensors -i f32[1]", 2, "tensors but no forward; leave the inputs out"),

@@ -6,6 +6,7 @@ Expected operators are written down by hand from the forward above each test; ex
 from __future__ import annotations
 
 import contextlib
+import queue
 import sys
 import threading
 from collections.abc import Callable
@@ -534,7 +535,7 @@ def test_an_interrupt_goes_through_and_leaves_the_model_as_it_was(exception):
     assert net.child.weight is weight
 
 
-def test_a_module_run_in_another_thread_makes_the_trace_a_failure_and_not_a_silent_zero():
+def test_a_module_run_in_another_thread_is_a_lower_bound_and_not_a_silent_zero():
     def forward(self: Any, x: Any) -> Any:
         done: list[Any] = []
         thread = threading.Thread(target=lambda: done.append(self.child(x)))
@@ -542,9 +543,29 @@ def test_a_module_run_in_another_thread_makes_the_trace_a_failure_and_not_a_sile
         thread.join()
         return done[0]
 
-    t = trace(Net(forward, child=linear()), "f32[2,4]")
-    assert (t.failure.path, t.failure.error) == ("child", "OtherThread")
-    assert "not seen" in t.failure.message
+    report = numel.summary(Net(forward, child=linear()), "f32[2,4]")
+    assert (report.trace.failure, dict(report.uncosted)) == (None, {"python.thread": 1})
+    assert [(row.path, row.macs, row.exact) for row in report.layers] == [("", 0, False), ("child", 0, False)]
+
+
+def test_a_module_run_in_a_thread_that_waits_for_work_is_a_lower_bound_too():
+    asked, answered = queue.Queue(), queue.Queue()
+
+    def work() -> None:
+        for child, x in iter(asked.get, None):
+            answered.put(child(x))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        net = Net(lambda self, x: (threading.asked.put((self.child, x)), threading.answered.get())[1], child=linear())
+        threading.asked, threading.answered = asked, answered
+        report = numel.summary(net, "f32[2,4]")
+    finally:
+        asked.put(None)
+        thread.join()
+        del threading.asked, threading.answered
+    assert (report.exact, dict(report.uncosted)) == (False, {"python.thread": 1})
 
 
 # ── what is active around the call ───────────────────────────────────────────────────────────────────────────────────

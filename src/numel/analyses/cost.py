@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from numel.document import Cell, marked
 from numel.document.blocks import Unit
-from numel.facts import OpRecord, Snapshot, TensorSpec, Trace, above_of, tensors_in
+from numel.facts import OUTSIDE, OpRecord, Snapshot, TensorSpec, Trace, above_of, tensors_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +194,8 @@ def costs(snapshot: Snapshot, trace: Trace) -> Costs:
     if stopped is not None:  # what it, and those that called it, would have done from there on is not known
         for place in _upward(stopped, paths):
             own[place] = own.get(place, Work()) + _UNSEEN
+    if any(name.startswith(OUTSIDE) for name in uncosted):  # what is not seen may have called what was not
+        own.update(dict.fromkeys(_idle(paths, ran), _UNSEEN))
     for place in _by_chance(trace, places, paths, ran):
         own[place] = own.get(place, Work()) + _SAMPLED
     return Costs(own, _inclusive(snapshot, own), operators, ran, uncosted, bounded, where, stopped, trace.whole)
@@ -207,7 +209,12 @@ def _by_chance(trace: Trace, places: list[str], paths: set[str], ran: Iterable[s
     learned = trace.ops[trace.sampled].call if 0 < trace.sampled < len(trace.ops) else -1
     reader = places[learned] if learned >= 0 else ""
     below = {path for path in paths if reader in _upward(path, paths)}
-    return below | (paths - {place for path in ran for place in _upward(path, paths)})
+    return below | _idle(paths, ran)
+
+
+def _idle(paths: set[str], ran: Iterable[str]) -> set[str]:
+    """The modules that were not called, nor anything in them."""
+    return paths - {place for path in ran for place in _upward(path, paths)}
 
 
 def _upward(path: str, paths: Container[str]) -> Iterator[str]:

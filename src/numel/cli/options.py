@@ -64,6 +64,17 @@ def _stacked(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def _joined(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """Inputs that are given one by one are those of one call."""
+    return ", ".join(given) if given else None
+
+
+def _once(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> str | None:
+    if len(given) > 1:
+        raise click.UsageError(f"{param.opts[0]} is given {len(given)} times; expected once")
+    return given[0] if given else None
+
+
 target: Callable[[F], F] = click.argument("target")
 
 building: Callable[[F], F] = _stacked(
@@ -73,7 +84,8 @@ building: Callable[[F], F] = _stacked(
 )  # fmt: skip
 
 running: Callable[[F], F] = _stacked(
-    click.option("-i", "--inputs", metavar="INPUTS", help="What the forward is called with: 'f32[1,3,224,224]', or "
+    click.option("-i", "--inputs", metavar="INPUTS", multiple=True, callback=_joined,
+                 help="What the forward is called with: 'f32[1,3,224,224]', or "
                  "'input_ids: i64[b,s] < 32000, b=2, s=16'."),
     click.option("--mode", type=click.Choice(["auto", "meta", "fake", "real"]), default="auto", show_default=True,
                  help="What the forward runs on; auto takes the first that works."),
@@ -95,9 +107,11 @@ shaping: Callable[[F], F] = _stacked(
 )  # fmt: skip
 
 writing: Callable[[F], F] = _stacked(
-    click.option("-o", "--output", metavar="PATH", help="Write to a file whose suffix gives the format: .json .csv .md "
+    click.option("-o", "--output", metavar="PATH", multiple=True, callback=_once,
+                 help="Write to a file whose suffix gives the format: .json .csv .md "
                  ".txt; - is stdout."),
-    click.option("-f", "--format", "format", metavar="NAME", help="terminal, markdown, csv or json."),
+    click.option("-f", "--format", "format", metavar="NAME", multiple=True, callback=_once,
+                 help="terminal, markdown, csv or json."),
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ Basis = Literal["exact", "measured", "estimate", "guess"]
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """A number with its own unit, for a cell that differs from its column, or one that is not exact: a lower bound
-    (`at_least`, printed `≥`), or what may be more or less (`about`, printed `≈`). A bound that is both is a bound."""
+    (`at_least`, printed `≥`), what may be more or less (`about`, printed `≈`), or a lower bound of that (`≳`)."""
 
     value: int | float | None
     unit: Unit = "count"
@@ -21,9 +21,11 @@ class Quantity:
     about: bool = False
 
     @property
-    def mark(self) -> Literal["", "≥", "≈"]:
+    def mark(self) -> Literal["", "≥", "≈", "≳"]:
         """The sign before the number."""
-        return "≥" if self.at_least else "≈" if self.about else ""
+        if self.at_least:
+            return "≳" if self.about else "≥"
+        return "≈" if self.about else ""
 
 
 # None is unknown and prints "?"; a tuple is a shape; a str prints as it is
@@ -45,12 +47,12 @@ def at_least(cell: Cell) -> bool:
     >>> at_least(Quantity(2, at_least=True)), at_least(2)
     (True, False)
     """
-    return isinstance(cell, Quantity) and cell.mark == "≥"
+    return isinstance(cell, Quantity) and cell.at_least
 
 
 def about(cell: Cell) -> bool:
     """Whether the cell is a number that may be more or less."""
-    return isinstance(cell, Quantity) and cell.mark == "≈"
+    return isinstance(cell, Quantity) and cell.about
 
 
 # what a format of plain values says of a column in another: the suffix of its key, and of which cells it is true

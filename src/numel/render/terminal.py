@@ -277,7 +277,7 @@ def _row(shown: list[_Field], index: int, trunk: str, is_total: bool) -> Line:
 def _style(field: _Field, cell: Cell, text: str, is_total: bool) -> Style:
     if is_total:
         return _BOLD
-    if text == UNKNOWN or text.startswith(("≥", "≈")):
+    if text == UNKNOWN or text.startswith(("≥", "≈", "≳")):
         return _DOUBT
     if (cell == 0 and field.right) or cell is False:
         return _DIM

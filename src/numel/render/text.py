@@ -3,7 +3,7 @@
 Counts are exact digits (`25,557,032`) or short in K M B T; operations G T and bytes KiB MiB GiB are always short, with
 four significant digits, so that a column of them lines up. Shares are percent. A shape is `1×3×224×224`, the shortest
 form that still reads as one word in a column; a 0-d shape is `scalar`. Unknown is `?`, a lower bound starts with `≥`,
-what may be more or less with `≈`.
+what may be more or less with `≈`, a lower bound of that with `≳`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_EXACT = 10**21  # longer digit strings are neither read nor fit; Python re
 _NUMBERS = frozenset({"count", "ops", "bytes", "share", "integer"})
 
 # characters that take one column in every terminal: what numel itself prints; all others are asked of rich's tables
-_NARROW = re.compile("[\x20-\x7e×≥≈–…✓│├└─⋯█▉▊▋▌▍▎▏]*")
+_NARROW = re.compile("[\x20-\x7e×≥≈≳–…✓│├└─⋯█▉▊▋▌▍▎▏]*")
 
 
 def cell_text(cell: Cell, unit: Unit = "text", *, short: bool = False) -> str:

@@ -79,6 +79,8 @@ def _to_meta(torch: Any, model: Any, kind: Any) -> None:
 
     def plain(tensor: Any) -> Any:
         if id(tensor) not in replaced:
+            if tensor.layout is not torch.strided:
+                raise TypeError("a sparse tensor has no meta tensor of its layout")
             empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
             if isinstance(tensor, torch.nn.Parameter):
                 empty = torch.nn.Parameter(empty, requires_grad=tensor.requires_grad)

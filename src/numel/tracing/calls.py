@@ -20,8 +20,8 @@ from numel.tracing.specs import spec_of
 class Calls:
     """The calls so far and the one that is running, as an index into `records` (-1: none).
 
-    `scripted` are the outermost modules that torch.jit runs: their parts make no calls. `strayed` is the first module
-    that ran in another thread, where no dispatch mode is active.
+    `scripted` are the outermost modules that torch.jit runs: their parts make no calls. `strayed` says that a
+    module ran in another thread, where no dispatch mode is active.
     """
 
     __slots__ = ("_inputs", "_modules", "_outputs", "_parents", "_paths", "_thread", "current", "failed", "scripted",
@@ -31,7 +31,7 @@ class Calls:
         self.current = -1
         self.failed: tuple[BaseException, Failure] | None = None
         self.scripted: list[str] = []
-        self.strayed: Failure | None = None
+        self.strayed = False
         self._thread = get_ident()
         self._paths: list[str] = []
         self._parents: list[int] = []
@@ -54,11 +54,11 @@ class Calls:
                 state["forward"] = self._wrapped(path, module, module.forward, None)
 
     def _wrapped(self, path: str, module: Any, function: Callable[..., Any], mark: Any) -> Callable[..., Any]:
-        begin, end, fail, stray, thread = self._begin, self._end, self._fail, self._stray, self._thread
+        begin, end, fail, thread = self._begin, self._end, self._fail, self._thread
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             if get_ident() != thread:
-                stray(path, module, args)
+                self.strayed = True
                 return function(*args, **kwargs)
             at = begin(path, module, args, kwargs, mark)
             try:
@@ -116,10 +116,6 @@ class Calls:
             return None
         return _failure(self._paths[at], self._modules[at], self._inputs[at], type(error).__name__, str(error))
 
-    def _stray(self, path: str, module: Any, args: Any) -> None:
-        if self.strayed is None:
-            text = "the module ran in another thread, whose operators are not seen"
-            self.strayed = _failure(path, module, spec_of(args), "OtherThread", text)
 
     def finish(self) -> tuple[CallRecord, ...]:
         """The calls as records, in the order they began. The modules themselves are let go."""

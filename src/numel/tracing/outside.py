@@ -53,14 +53,14 @@ def watched(recorder: Recorder) -> Iterator[None]:
         setattr(owner, name, here.wrapped(original, told))
 
     try:
-        put(torch.Tensor, "tolist", Recorder.listed)
+        put(torch.Tensor, "tolist", lambda recorder, tensor: recorder.listed(tensor))
         for owner, name, how in _LEAVES:
-            put(owner, name, _told(Recorder.leaves, how))
+            put(owner, name, _leaves(how))
         for module, kind, names, how in _STARTS:
             owner = sys.modules.get(module)
             for name in names if owner is not None else ():
-                put(getattr(owner, kind) if kind else owner, name, _told(Recorder.starts, how))
-        put(os, "system", _told(Recorder.starts, "process"))
+                put(getattr(owner, kind) if kind else owner, name, _starts(how))
+        put(os, "system", _starts("process"))
         yield
     finally:
         here.recorder = None
@@ -74,8 +74,12 @@ def watched(recorder: Recorder) -> Iterator[None]:
 _Told = Callable[[Recorder, Any], Any]
 
 
-def _told(way: Callable[[Recorder, str, Any], Any], how: str) -> _Told:
-    return lambda recorder, first: way(recorder, how, first)
+def _leaves(how: str) -> _Told:
+    return lambda recorder, data: recorder.leaves(how, data)
+
+
+def _starts(how: str) -> _Told:
+    return lambda recorder, what: recorder.starts(how, what)
 
 
 class _Here:

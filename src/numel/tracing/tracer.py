@@ -71,7 +71,7 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
             break  # stopped at the same module with torch's same words: it is the model or its inputs
         if attempt.mode == "real" and not run.allocated:
             text = "its weights are not allocated"
-            steps.append(("real", text, ""))
+            notes.append(Note("not-allocated", "info", f"not on the real model: {text}"))
             words = f"not on the real model: {text}; the modes auto, meta and fake need none"
             best = best or run.not_begun("NotAllocated", words)
             break
@@ -117,6 +117,8 @@ def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
     for mode, why, path in steps:
         found.setdefault((why, path), []).append(_MODES[mode])
     end = "" if to is None else f"; it ran on {_MODES[to]}"
+    if to == "fake" and any(why in (torch_private.VALUE_BY_DATA, torch_private.SHAPE_BY_DATA) for why, _ in found):
+        end += ", where code may take a way of its own around that: real inputs may run a little more or less"
     return [
         Note("step-down", "info", f"not on {' nor on '.join(modes)}: {why}{end}", path)
         for (why, path), modes in found.items()
@@ -216,6 +218,8 @@ class _Run:
                 if isinstance(ended, NeedsDtype):
                     raise ended
                 failure = calls.failure(at, ended) or Failure("", _type(model), specs, type(ended).__name__, str(ended))
+            if calls.strayed and not any(op.outside for op in stage.recorder.ops):
+                stage.recorder.starts("thread", None)  # one that was there before
             records = calls.finish()
             left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
             drew, drew_held = kept.drew(), kept.drew_held()
@@ -239,7 +243,7 @@ class _Run:
             mode=attempt.mode,
             training=training,
             notes=tuple(notes),
-            failure=failure or calls.strayed,
+            failure=failure,
             sampled=sampled,
             whole=tuple(calls.scripted),
             provenance=_provenance(model),
