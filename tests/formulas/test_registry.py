@@ -167,7 +167,9 @@ def test_every_name_that_has_a_formula_exists_in_torch():
     assert missing == []
 
 
-FAMILIES = ("attention", "convolution", "elementwise", "embedding", "free", "matmul", "recurrent")
+FAMILIES = (
+    "attention", "convolution", "elementwise", "embedding", "free", "linalg", "matmul", "quantized", "recurrent",
+)  # fmt: skip
 
 
 def own() -> list[str]:

@@ -6,7 +6,9 @@ from numel.analyses.formulas import (  # noqa: F401  each registers its operator
     elementwise,
     embedding,
     free,
+    linalg,
     matmul,
+    quantized,
     recurrent,
 )
 from numel.analyses.formulas.registry import Cost, cost, described, find, formula, registered
