@@ -174,6 +174,21 @@ def wraps_tensors(kind: type) -> bool:
     return hasattr(kind, "__tensor_flatten__")
 
 
+def packed_convolution(held: torch.ScriptObject) -> torch.Tensor | None:
+    """The weight of a convolution as torch.ao packs it: no shape of its inputs and outputs tells the kernel. `None` for
+    any other object, and for one that is packed for an engine which this build does not have."""
+    if held._type().name() not in ("Conv2dPackedParamsBase", "Conv3dPackedParamsBase"):  # type: ignore[attr-defined]
+        return None
+    pending = [held.__getstate__()]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, tuple | list):
+            pending.extend(each)
+        elif isinstance(each, torch.Tensor) and each.is_quantized:
+            return each
+    return None
+
+
 def is_sparse(tensor: torch.Tensor) -> bool:
     """Whether a tensor holds only the elements that it names."""
     return tensor.layout not in (torch.strided, torch._mkldnn)  # type: ignore[attr-defined]

@@ -1,5 +1,4 @@
-"""Operators of torch.ao: what a quantised model runs costs what the float model does, and packed convolutions are named
-as unknown, since a record has only the class of their weight."""
+"""Operators of torch.ao: what a quantised model runs costs what the float model does, its weights packed or not."""
 
 from __future__ import annotations
 
@@ -143,14 +142,48 @@ def test_a_statically_quantised_network_of_linear_layers_is_exact():
     assert after.costs.total.elementwise == before.costs.total.elementwise + 5 * (5 * 8) + 2 * (5 * 4)
 
 
-def test_a_packed_convolution_is_named_as_unknown_since_its_kernel_is_not_recorded():
-    model = _static(Static(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()), 2, 3, 8, 8)
-    report = numel.summary(model, torch.rand(2, 3, 8, 8))
-    assert dict(report.uncosted) == {"quantized.conv2d": 1}
-    assert not report.exact
-    (found,) = [each for each in report.ops if each.name == "quantized.conv2d"]
-    assert found.args[1] == _PACKED
-    assert cost(found) is None
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.Conv2d(4, 6, 3),
+        torch.nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2),
+        torch.nn.Conv2d(4, 4, (1, 3), dilation=2, groups=4),
+        torch.nn.Sequential(torch.nn.Conv2d(4, 6, 3), torch.nn.Conv2d(6, 2, 1)),
+    ],
+)
+def test_a_statically_quantised_convolution_costs_what_the_float_one_does(layer):
+    plain = Static(layer).eval()
+    before = numel.summary(plain, torch.rand(2, 4, 8, 8))
+    after = numel.summary(_static(plain, 2, 4, 8, 8), torch.rand(2, 4, 8, 8))
+    assert (after.exact, after.macs) == (True, before.macs)
+    made = before.calls[-2].outputs.numel  # of the layers; what is quantised on the way in, and back on the way out
+    assert after.costs.total.elementwise == before.costs.total.elementwise + 5 * 2 * 4 * 8 * 8 + 2 * made
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "per_output"),
+    [
+        ("conv2d", 1, 1), ("conv3d_relu", 1, 2), ("conv1d_dynamic", 1, 1), ("conv2d_add", 2, 2),
+        ("conv2d_add_relu", 2, 3),
+    ],
+)
+def test_a_packed_convolution_is_outputs_times_the_filter(name, place, per_output):
+    """A filter of 3 / 1 groups and 5 × 5 positions: 75 for each of 2 · 4 · 6 · 6 outputs."""
+    x, out, packed = f32(2, 3, 10, 10), f32(2, 4, 6, 6), {"weight": f32(4, 3, 5, 5)}
+    args = (x, packed) if place == 1 else (x, out, packed)
+    found = price(f"quantized.{name}", *args, *_SCALE, outputs=out)
+    assert found == Cost(macs=2 * 4 * 6 * 6 * 75, elementwise=per_output * 2 * 4 * 6 * 6)
+
+
+def test_a_packed_transposed_convolution_is_inputs_times_the_filter():
+    """Each of 2 · 3 · 6 · 6 inputs is spread over 4 filters of 5 × 5."""
+    x, out = f32(2, 3, 6, 6), f32(2, 4, 10, 10)
+    found = price("quantized.conv_transpose2d", x, {"weight": f32(3, 4, 5, 5)}, *_SCALE, outputs=out)
+    assert found == Cost(macs=2 * 3 * 6 * 6 * 100, elementwise=2 * 4 * 10 * 10)
+
+
+def test_a_convolution_that_is_packed_for_another_engine_has_no_cost():
+    assert cost(record("quantized.conv2d", f32(1, 3, 4, 4), _PACKED, *_SCALE, outputs=f32(1, 2, 4, 4))) is None
 
 
 @pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU])
@@ -197,8 +230,8 @@ def test_a_look_up_of_a_packed_table_dequantises_what_it_takes():
     assert cost(record(bag, _PACKED, i64(4), i64(2), False, 0, True, outputs=f32(2, 6))) is None
 
 
-def test_packed_weights_are_seen_by_their_class_alone():
-    """What formulas have to make do with; a shape here would let convolutions be counted, too."""
+def test_packed_weights_of_linear_layers_are_seen_by_their_class_alone():
+    """What formulas have to make do with."""
     quantised = torch.ao.quantization.quantize_dynamic(
         torch.nn.Sequential(torch.nn.Linear(3, 4)), {torch.nn.Linear}, torch.qint8
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision.models")
 
 import numel  # noqa: E402
@@ -81,3 +81,18 @@ def test_vit_b_16_is_17_564_gmacs_in_training_and_in_eval(training: bool):
     assert report.macs == derived == 17_563_828_224
     assert report.trace is not None
     assert report.trace.training is training
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.ao announces its own end at every step
+@pytest.mark.parametrize("name", sorted(models.list_models(module=models.quantization)))
+def test_a_quantised_model_has_the_macs_of_its_float_one(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Its convolutions and linear layers are packed; the published figure is the same for both."""
+    engine = "qnnpack" if "mobilenet" in name else "fbgemm"  # what torchvision takes for each
+    if engine not in torch.backends.quantized.supported_engines:
+        pytest.skip(f"this build of torch has no {engine}")
+    monkeypatch.setattr(torch.backends.quantized, "engine", engine)
+    build = getattr(models.quantization, name.removeprefix("quantized_"))
+    size = 299 if "inception" in name else 224
+    packed = numel.summary(build(weights=None, quantize=True).eval(), f"f32[1,3,{size},{size}]")
+    plain = numel.summary(build(weights=None, quantize=False).eval(), f"f32[1,3,{size},{size}]")
+    assert (packed.exact, packed.macs) == (True, plain.macs)

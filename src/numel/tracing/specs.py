@@ -64,6 +64,9 @@ def _spec_of_object(value: Any, deep: int) -> Value:
         return f"<{getattr(value, '__name__', type(value).__name__)}>"
     if dataclasses.is_dataclass(value):
         return {f.name: spec_of(getattr(value, f.name, None), deep + 1) for f in dataclasses.fields(value)}
+    if isinstance(value, torch.ScriptObject):
+        packed = torch_private.packed_convolution(value)
+        return f"<{type(value).__name__}>" if packed is None else {"weight": spec_of_tensor(packed)}
     if isinstance(value, torch.dtype | torch.device | torch.layout | torch.memory_format):
         return str(value)
     inside = getattr(value, "__dict__", None)

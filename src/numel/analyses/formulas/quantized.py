@@ -4,17 +4,16 @@ The change of scale that each of them ends with is left out, as in `quantized.li
 products): a model has the same MACs and elementwise operations before and after, but for those that quantise and
 dequantise as operators of their own.
 
-Weights are packed into objects, and a record of an operator has their class alone. Where inputs and outputs tell how
-large the matrices are (linear and recurrent layers) there is a formula. The kernel of a convolution is told by neither,
-so `quantized.conv2d` and its like have none.
+Weights are packed into objects. Of a convolution's, whose kernel no input or output tells, a record holds the weight's
+shape, `{"weight": spec}`; of any other the class alone, since inputs and outputs tell how large the matrices are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from numel.analyses.formulas import elementwise, matmul, recurrent
+from numel.analyses.formulas import convolution, elementwise, matmul, recurrent
 from numel.analyses.formulas.arguments import argument, first
 from numel.analyses.formulas.registry import Cost, formula
 from numel.facts.trace import TensorSpec
@@ -45,6 +44,31 @@ _PER_OUTPUT = {
 }
 for _count, _names in _PER_OUTPUT.items():
     formula(*_quantized(_names))(_per_output(_count))
+
+
+def _convolution(packed_at: int, more: int, *, transposed: bool = False) -> Callable[..., Cost | None]:
+    def counted(*args: Any, outputs: Any, **named: Any) -> Cost | None:
+        """As on floats: outputs · in / groups · ∏ kernel, transposed inputs · out / groups · ∏ kernel, with a bias."""
+        packed = args[packed_at] if len(args) > packed_at else None
+        if not isinstance(packed, Mapping):
+            return None
+        out, weight = first(outputs), packed["weight"]
+        spread = convolution.transposed_macs(args[0], weight) if transposed else convolution.forward_macs(out, weight)
+        return Cost(macs=spread, elementwise=(1 + more) * out.numel)
+
+    return counted
+
+
+# where the packed weight stands, and operations per output element beside the bias
+for _names, _place, _more in (
+    ("conv1d conv2d conv3d conv1d_dynamic conv2d_dynamic conv3d_dynamic", 1, 0),
+    ("conv1d_relu conv2d_relu conv3d_relu", 1, 1),
+    ("conv2d_add", 2, 1),
+    ("conv2d_add_relu", 2, 2),
+):
+    formula(*_quantized(_names))(_convolution(_place, _more))
+_TRANSPOSED = " ".join(f"conv_transpose{n}d conv_transpose{n}d_dynamic" for n in (1, 2, 3))
+formula(*_quantized(_TRANSPOSED))(_convolution(1, 0, transposed=True))
 
 
 @formula("quantized.layer_norm", "quantized.group_norm")
