@@ -176,17 +176,23 @@ def wraps_tensors(kind: type) -> bool:
 
 def packed_convolution(held: torch.ScriptObject) -> torch.Tensor | None:
     """The weight of a convolution as torch.ao packs it: no shape of its inputs and outputs tells the kernel. `None` for
-    any other object, and for one that is packed for an engine which this build does not have."""
+    any other object. Raises as `packed` does."""
     if held._type().name() not in ("Conv2dPackedParamsBase", "Conv3dPackedParamsBase"):  # type: ignore[attr-defined]
         return None
+    found = (each for each in packed(held) if isinstance(each, torch.Tensor) and each.is_quantized)
+    return next(found, None)
+
+
+def packed(held: Any) -> Iterator[Any]:
+    """Whatever an object of torch.ao is packed of, in order. Raises `RuntimeError` where it is packed for an engine
+    that this build does not have."""
     pending = [held.__getstate__()]
     while pending:
         each = pending.pop()
         if isinstance(each, tuple | list):
-            pending.extend(each)
-        elif isinstance(each, torch.Tensor) and each.is_quantized:
-            return each
-    return None
+            pending.extend(reversed(each))
+        else:
+            yield each
 
 
 def is_sparse(tensor: torch.Tensor) -> bool:

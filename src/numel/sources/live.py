@@ -6,12 +6,11 @@ objects over the same bytes, and one parameter can be a small view of a large st
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from numel import collector
 from numel.facts.dtype import DType, dtype, dtype_of
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
@@ -49,7 +48,7 @@ def snapshot(model: torch.nn.Module, *, target: str = "") -> Snapshot:
     """
     import torch
 
-    with _no_collection():
+    with collector.paused():
         return _walk(torch, model, target or type_name_of(model))
 
 
@@ -145,18 +144,6 @@ def totals(model: torch.nn.Module) -> Totals:
             within = (*inside, key)
             pending.extend([(child, within) for child in reversed(children.values()) if child is not None])
     return Totals(params, trainable, buffers, packed, 0, nbytes, local, tied, unknown)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """The cyclic collector paused: it would walk the growing tables again and again, and they hold no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _walk(torch: Any, model: Any, target: str) -> Snapshot:
@@ -304,6 +291,8 @@ def _packed(torch: Any, module: Any) -> list[tuple[str, tuple[int, ...] | None, 
 
     Such an object shows its tensors by unpacking them; they are let go at once. A shape is `None` where that fails.
     """
+    from numel import torch_private  # here, since it imports torch
+
     found: list[tuple[str, tuple[int, ...] | None, DType]] = []
     for attribute in _PACKED:
         held = getattr(module, attribute, None)
@@ -311,7 +300,7 @@ def _packed(torch: Any, module: Any) -> list[tuple[str, tuple[int, ...] | None, 
             continue
         end = attribute[-3:] if attribute.endswith(("_ih", "_hh")) else ""
         try:
-            within = [each for each in _flat(held.__getstate__()) if isinstance(each, torch.ScriptObject)]
+            within = [each for each in torch_private.packed(held) if isinstance(each, torch.ScriptObject)]
             matrices = zip(("_ih", "_hh"), within, strict=True) if within else ((end, held),)
             for suffix, each in matrices:
                 found.extend(_unpacked(torch, suffix, each))
@@ -321,23 +310,15 @@ def _packed(torch: Any, module: Any) -> list[tuple[str, tuple[int, ...] | None, 
 
 
 def _unpacked(torch: Any, suffix: str, held: Any) -> Iterator[tuple[str, tuple[int, ...], DType]]:
-    for tensor in _flat(held.__getstate__()):
+    from numel import torch_private  # here, since it imports torch
+
+    for tensor in torch_private.packed(held):
         if isinstance(tensor, torch.Tensor) and tensor.is_quantized:
             yield f"weight{suffix}", tuple(tensor.shape), dtype_of(tensor.dtype)
         elif isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
             # half precision is unpacked to float32; the bias is never packed
             matrix = tensor.dim() > 1
             yield ("weight" if matrix else "bias") + suffix, tuple(tensor.shape), dtype("f16" if matrix else "f32")
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    pending = [value]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, tuple | list):
-            pending.extend(reversed(each))
-        else:
-            yield each
 
 
 def _packed_note(path: str, class_name: str, known: bool) -> Note:

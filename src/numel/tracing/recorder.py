@@ -445,7 +445,7 @@ class RealRecorder(Recorder):  # type: ignore[no-untyped-call]
                 if belongs:
                     numbers.add(number)
                 else:
-                    numbers.discard(number)  # the place of one that is gone, or wholly written anew
+                    numbers.discard(number)  # the place of one that is gone
         return outputs
 
     def readable(self, tensor: torch.Tensor) -> torch.Tensor:

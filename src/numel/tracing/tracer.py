@@ -40,9 +40,8 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
     `inputs` is a notation (`"f32[1,3,224,224]"`), a tensor or plain shape (the only argument), a tuple (positional),
     a dict (keyword) or `numel.Inputs`. `mode` "auto" tries meta tensors, then fake ones, then the real model, and
     takes the first that works; a step down is a note. A forward that raises gives the part up to there, with
-    `failure` set. The model's training mode is kept. `made_up` are the
-    storages of the model whose values nobody gave, so that what they make the forward do is chance. Raises
-    `InputsError` for inputs that do not parse.
+    `failure` set. The model's training mode is kept. `made_up` are the storages of the model whose values nobody gave,
+    so that what they make the forward do is chance. Raises `InputsError` for inputs that do not parse.
 
     >>> t = trace(torch.nn.Linear(4, 2), "f32[8,4]")
     >>> t.mode, [(op.op, str(op.outputs[0])) for op in t.ops]

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from numel import torch_private
+from numel import collector, torch_private
 from numel.randomness import seeded
 
 _ATOMS = (int, float, bool, str, bytes, complex, type(None), type, types.BuiltinFunctionType, types.ModuleType,
@@ -32,15 +32,13 @@ _LARGEST_ARRAY = 1 << 26  # bytes of a NumPy array that is copied, so that what 
 @contextmanager
 def room() -> Iterator[None]:
     """Frames for a wrapper around each forward, so that what nests as deep as Python allows still runs; and no cyclic
-    collector, which would walk the growing records again and again."""
-    most, enabled = sys.getrecursionlimit(), gc.isenabled()
+    collector."""
+    most = sys.getrecursionlimit()
     sys.setrecursionlimit(2 * most)
-    gc.disable()
     try:
-        yield
+        with collector.paused():
+            yield
     finally:
-        if enabled:
-            gc.enable()
         sys.setrecursionlimit(most)
 
 
