@@ -24,9 +24,11 @@ help:
 
 # The model zoos lie in a folder of their own, which tests/conftest.py adds, and without dependencies: torchvision's
 # wheel is compiled for one build of torch, and transformers does not import beside one that fits another.
+ZOO := torchvision timm pillow diffusers peft accelerate torchao \
+       certifi charset_normalizer idna importlib_metadata psutil requests urllib3 zipp
 .venv/.dev: .venv/.torch
 	$(PIP) --editable '.[torch,hub,dev]'
-	$(PIP) --upgrade --no-deps --target .venv/zoo torchvision timm pillow
+	$(PIP) --upgrade --no-deps --target .venv/zoo $(ZOO)
 	@touch $@
 
 # The peers are compared with where they can be installed; a benchmark says which ones it found.
