@@ -23,6 +23,7 @@ from numel.sources.targets import Resolved, resolve
 
 if TYPE_CHECKING:
     from numel.facts.inputs import Inputs
+    from numel.tracing import Training
 
 __all__ = ["count", "formula", "load", "read", "summary", "trace"]
 
@@ -49,7 +50,8 @@ def count(target: Any, *, options: Options | None = None, trust_remote_code: boo
 
 
 def summary(
-    target: Any, inputs: Any = None, *, mode: str = "auto", options: Options | None = None,
+    target: Any, inputs: Any = None, *, mode: str = "auto", backward: bool = False,
+    loss: Callable[[Any], Any] | None = None, optimizer: Any = None, options: Options | None = None,
     trust_remote_code: bool = False,
 ) -> Report:  # fmt: skip
     """Parameters and, for the inputs given, MACs and FLOPs, layer by layer. No weight is allocated, copied or moved.
@@ -58,12 +60,22 @@ def summary(
     only argument), a tuple (positional), a dict (keyword) or `numel.Inputs(args, kwargs)`. Without it the report has
     parameters only, but for transformers models, which get a sample of their own. `mode` is "auto", or "meta", "fake"
     or "real" to insist on one. A forward that raises gives the report up to there, with `report.trace.failure` set.
+
+    With `backward`, a `loss` or an `optimizer` the backward pass and the optimizer's step run, too: their FLOPs, what
+    autograd keeps (`report.saved_nbytes`) and the peak of live bytes. `loss` makes one number of the output; without it
+    that is the output's own `.loss`, else the mean of its floating tensors. `optimizer` is one over the model's
+    parameters, a class, a callable that takes parameters, or a name of `torch.optim` ("adamw"). A model that numel
+    builds itself is in training mode then; one that is given stays in its own.
+
     Raises `TargetError` and `InputsError`.
 
     >>> import torch
     >>> report = summary(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU()), "f32[2,4]")
     >>> report.macs, report.exact, [row.output_shape for row in report.layers]
     (64, True, [(2, 8), (2, 8), (2, 8)])
+    >>> trained = summary(torch.nn.Linear(4, 8), "f32[2,4]", backward=True)
+    >>> trained.backward_flops, trained.saved_nbytes  # the gradient of the weight; the input
+    (128, 32)
     """
     if mode not in MODES:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
@@ -74,9 +86,11 @@ def summary(
     if found.saved is not None:
         return load(found.saved)
     snapshot = _snapshot(found, target)
-    traced = None if found.model is None else _trace(found, snapshot.totals.nbytes, inputs, mode)
-    if traced is None and mode != "auto":
-        raise InputsError(f"mode {mode}: nothing to run without inputs; say them, as in f32[1,3,224,224]")
+    training = _training(backward, loss, optimizer)
+    traced = None if found.model is None else _trace(found, snapshot.totals.nbytes, inputs, mode, training)
+    if traced is None and (mode != "auto" or training is not None):
+        what = "backward" if training is not None else f"mode {mode}"
+        raise InputsError(f"{what}: nothing to run without inputs; say them, as in f32[1,3,224,224]")
     return Report(snapshot, traced)
 
 
@@ -158,7 +172,29 @@ def _snapshot(found: Resolved, target: Any) -> Snapshot:
     return replace(made, notes=(*found.notes, *made.notes))
 
 
-def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None:
+def _training(backward: bool, loss: Any, optimizer: Any) -> Training | None:
+    """What is to come after the forward, if anything."""
+    if not backward and loss is None and optimizer is None:
+        return None
+    if loss is not None and not callable(loss):
+        raise InputsError(f"loss: {type(loss).__name__}; expected a callable that makes one number of the output")
+    from numel.tracing import Training
+
+    if isinstance(optimizer, str):
+        from torch import optim
+
+        known = {name.lower(): each for name, each in vars(optim).items()
+                 if isinstance(each, type) and issubclass(each, optim.Optimizer) and each is not optim.Optimizer}
+        if optimizer.lower() not in known:
+            raise InputsError(f"optimizer {optimizer!r}: expected one of {', '.join(sorted(known))}")
+        optimizer = known[optimizer.lower()]
+    elif optimizer is not None and not callable(optimizer) and not hasattr(optimizer, "param_groups"):
+        what = type(optimizer).__name__
+        raise InputsError(f"optimizer: {what}; expected a torch.optim.Optimizer, a class or a name, as in 'adamw'")
+    return Training(loss, optimizer)
+
+
+def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str, training: Training | None) -> Trace | None:
     """What the model runs. One that needs values, and was built here without weights, is built again with some."""
     from numel.tracing import default_inputs, made_up_by
     from numel.tracing import trace as traced
@@ -171,14 +207,17 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str) -> Trace | None
         if inputs is None:
             return None
         said = (Note("default-inputs", "info", "no inputs were given; these are the model's own sample"),)
+    if training is not None and found.built:
+        model.train()
     with found.searching():
-        ran = traced(model, inputs, mode=mode)
+        ran = traced(model, inputs, mode=mode, training=training)
         untried = any(note.code == "not-allocated" for note in ran.notes)
         needs = ran.failure is not None and (ran.failure.needs_data or untried)
         if needs and found.allocated is not None and mode in ("auto", "real"):
             if mode == "real" or nbytes <= _MOST_ALLOCATED:
                 built, made_up = made_up_by(found.allocated)
-                ran = traced(built, inputs, mode="real", made_up=made_up)
+                built.train(model.training)
+                ran = traced(built, inputs, mode="real", made_up=made_up, training=training)
                 text = "neither meta nor fake tensors do: the model was built with random weights and run for real"
                 said = (*said, Note("allocated", "info", text))
             else:

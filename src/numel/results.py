@@ -8,15 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from numel import analyses
-from numel.document import Block, Column, Document, Table
+from numel.document import Block, Cell, Column, Document, Table
 from numel.errors import SchemaError, ViewError
-from numel.facts import CallRecord, ModuleRecord, Note, OpRecord, Snapshot, TensorRecord, Totals, Trace
+from numel.facts import CallRecord, ModuleRecord, Note, OpRecord, Phase, Snapshot, TensorRecord, Totals, Trace
 from numel.facts.codec import SCHEMA, check_schema, decode, encode
 from numel.views import Viewable
 
 if TYPE_CHECKING:
     from numel.analyses.cost import Costs
     from numel.analyses.layers import Layer
+    from numel.analyses.memory import Peak, Saved
 
 View = Literal["layers", "tensors", "operators"]
 
@@ -55,9 +56,39 @@ class Report(Viewable):
         return analyses.cost.Costs() if self.trace is None else analyses.cost.costs(self.snapshot, self.trace)
 
     @cached_property
+    def backward(self) -> Costs | None:
+        """The work of the backward pass, with what checkpointing computes again; `None` when none was traced."""
+        return self._of_phases("backward", analyses.cost.BACKWARD)
+
+    @cached_property
+    def optimizer(self) -> Costs | None:
+        """The work of the optimizer's step, all of it the root's; `None` when none was traced."""
+        return self._of_phases("optimizer", ("optimizer",))
+
+    def _of_phases(self, asked: Phase, phases: tuple[Phase, ...]) -> Costs | None:
+        if self.trace is None or asked not in self.trace.phases:
+            return None
+        return analyses.cost.costs(self.snapshot, self.trace, phases)
+
+    @cached_property
+    def saved_for_backward(self) -> Saved | None:
+        """What autograd keeps, by module; `None` when no backward pass was traced."""
+        if self.trace is None or "backward" not in self.trace.phases:
+            return None
+        return analyses.memory.saved(self.snapshot, self.trace)
+
+    @cached_property
+    def peak(self) -> Peak | None:
+        """The most bytes that live at once in a training step, and when; `None` when no backward pass was traced."""
+        if self.trace is None or "backward" not in self.trace.phases:
+            return None
+        return analyses.memory.peak(self.snapshot, self.trace)
+
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """A row per module in preorder, with what is below it; the root's path is ""."""
-        return analyses.layers.layers(self.snapshot, None if self.trace is None else self.costs)
+        costs = None if self.trace is None else self.costs
+        return analyses.layers.layers(self.snapshot, costs, self.backward, self.saved_for_backward)
 
     @property
     def macs(self) -> int | None:
@@ -68,6 +99,30 @@ class Report(Viewable):
     def flops(self) -> int | None:
         """2 × MACs."""
         return None if self.trace is None else self.costs.total.flops
+
+    @property
+    def backward_flops(self) -> int | None:
+        """2 × MACs of the operators that the backward pass ran, with what it computed again; `None` when none was
+        traced. What needs no gradient costs nothing here."""
+        return None if self.backward is None else self.backward.total.flops
+
+    @property
+    def recompute_flops(self) -> int | None:
+        """The part of `backward_flops` that checkpointing computes again."""
+        if self.trace is None or self.backward is None:
+            return None
+        return analyses.cost.costs(self.snapshot, self.trace, ("recompute",)).total.flops
+
+    @property
+    def saved_nbytes(self) -> int | None:
+        """Bytes of the storages that autograd keeps for the backward pass, parameters and buffers left out; `None` when
+        none was traced."""
+        return None if self.saved_for_backward is None else self.saved_for_backward.nbytes
+
+    @property
+    def peak_nbytes(self) -> int | None:
+        """The high-water mark of live bytes in a training step; `None` when no backward pass was traced."""
+        return None if self.peak is None else self.peak.nbytes
 
     @property
     def activation_nbytes(self) -> int:
@@ -82,7 +137,9 @@ class Report(Viewable):
     @property
     def exact(self) -> bool:
         """False when a total is a lower bound and prints `≥`, or holds for one draw of random values and prints `≈`."""
-        return self.totals.exact and self.costs.total.exact
+        traced = (self.costs, self.backward, self.optimizer)
+        sums = self.totals.exact and all(costs is None or costs.total.exact for costs in traced)
+        return sums and (self.saved_for_backward is None or not self.saved_for_backward.at_least)
 
     @property
     def mode(self) -> str | None:
@@ -97,7 +154,9 @@ class Report(Viewable):
     @cached_property
     def notes(self) -> tuple[Note, ...]:
         """Everything that qualifies the numbers."""
-        return analyses.summary.notes(self.snapshot, self.trace, self.costs, self.layers)
+        return analyses.summary.notes(
+            self.snapshot, self.trace, [c for c in (self.costs, self.backward, self.optimizer) if c], self.layers
+        )
 
     @property
     def modules(self) -> tuple[ModuleRecord, ...]:
@@ -174,9 +233,16 @@ class Report(Viewable):
                 if columns is not None and mine:
                     found = analyses.arrange.with_columns(found, columns, named=True)
             tables.append(found)
-        footer: list[Block] = [analyses.summary.totals(self.snapshot, self.trace, self.costs)]
+        footer: list[Block] = [analyses.summary.totals(self.snapshot, self.trace, self.costs, self._trained())]
         footer += [*analyses.summary.failure(self.trace), *analyses.summary.callouts(self.notes)]
         return Document((analyses.summary.title(self.snapshot), *tables, *footer))
+
+    def _trained(self) -> Sequence[tuple[str, Cell]]:
+        if self.backward is None or self.saved_for_backward is None or self.peak is None:
+            return ()
+        return analyses.summary.trained(
+            self.costs, self.backward, self.recompute_flops or 0, self.optimizer, self.saved_for_backward, self.peak
+        )
 
     def _tables(self, by: str | Sequence[str] | None, largest: bool) -> list[str]:
         if by is not None:
@@ -199,6 +265,11 @@ class Report(Viewable):
             "executed_macs": None if self.trace is None else self.costs.total.executed_macs,
             "elementwise": None if self.trace is None else self.costs.total.elementwise,
             "activation_nbytes": self.activation_nbytes,
+            "backward_flops": self.backward_flops,
+            "recompute_flops": self.recompute_flops,
+            "saved_nbytes": self.saved_nbytes,
+            "peak_nbytes": self.peak_nbytes,
+            "peak_by_category": None if self.peak is None else dict(self.peak.by_category),
             "exact": self.exact,
             "uncosted": dict(self.uncosted),
             "bounded": dict(self.costs.bounded),
@@ -219,6 +290,8 @@ def _row(layer: Layer) -> dict[str, Any]:
         "nbytes": layer.totals.nbytes,
         "macs": layer.macs,
         "flops": layer.flops,
+        "backward_flops": layer.backward_flops,
+        "saved_nbytes": layer.saved_nbytes,
         "calls": layer.calls,
         "input_shape": layer.input_shape,
         "output_shape": layer.output_shape,

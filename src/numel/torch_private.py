@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -96,6 +96,22 @@ def set_default_device(before: tuple[Any, tuple[Any, ...], Any]) -> None:
     torch._GLOBAL_DEVICE_CONTEXT.device_context = context
 
 
+def next_node() -> int:
+    """The number that autograd gives to the next node of this thread."""
+    return int(torch._C._autograd._get_sequence_nr())
+
+
+def running_node() -> Any:
+    """The autograd node that runs in this thread; `None` outside of a backward pass."""
+    return torch._C._current_autograd_node()
+
+
+def saving() -> Any:
+    """What is called with each tensor that autograd saves; `None` where nothing is."""
+    found = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return None if found is None else found[0]
+
+
 def alone() -> AbstractContextManager[Any]:
     """No dispatch mode of the caller's: theirs neither see this run nor change what it finds."""
     from torch.utils import _python_dispatch
@@ -174,6 +190,20 @@ def wraps_tensors(kind: type) -> bool:
     return hasattr(kind, "__tensor_flatten__")
 
 
+def inner(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The plain tensors that a tensor is made of: itself, but for a class that wraps others."""
+    if not hasattr(type(tensor), "__tensor_flatten__"):
+        return [tensor]
+    found, pending = [], [tensor]
+    while pending:
+        each = pending.pop()
+        if hasattr(type(each), "__tensor_flatten__"):
+            pending.extend(getattr(each, name) for name in reversed(each.__tensor_flatten__()[0]))  # type: ignore[attr-defined]
+        else:
+            found.append(each)
+    return found
+
+
 def packed_convolution(held: torch.ScriptObject) -> torch.Tensor | None:
     """The weight of a convolution as torch.ao packs it: no shape of its inputs and outputs tells the kernel. `None` for
     any other object. Raises as `packed` does."""
@@ -226,3 +256,53 @@ def quiet() -> Iterator[None]:
     finally:
         logger.disabled = disabled
         torch.distributions.Distribution.set_default_validate_args(checks)
+
+
+@contextmanager
+def choosing_as_on_cpu(refuse: Callable[[str], BaseException]) -> Iterator[None]:
+    """Where what an operator is made of depends on the device, tensors on meta take the way of those on a CPU, as long
+    as autograd takes part.
+
+    Attention asks the kernels of the device which of them fits; tensors without a device are taken apart into products.
+    An LSTM has a kernel of its own on a CPU, which tensors on meta do not come to: what `refuse` returns is raised.
+    """
+
+    def by_device(*args: Any, **kwargs: Any) -> Any:
+        raise refuse("the kernel of an LSTM depends on the device")
+
+    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    try:
+        library.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
+        library.impl("lstm.input", by_device, "AutogradMeta")
+        yield
+    finally:
+        library._destroy()
+
+
+def _unwritten(tensor: torch.Tensor) -> torch.Tensor:
+    """One like it on a CPU: as nobody writes to it, it takes no memory."""
+    return torch.empty_strided(
+        tensor.shape, tensor.stride(), dtype=tensor.dtype, requires_grad=tensor.requires_grad
+    )  # fmt: skip
+
+
+_FLASH = 1  # sdp::SDPBackend::flash_attention
+
+
+def _attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Any:  # fmt: skip
+    options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa}
+    with torch._C._DisableTorchDispatch():
+        like: list[Any] = [t if t is None else _unwritten(t) for t in (query, key, value, attn_mask)]
+        choose: Any = torch._fused_sdp_choice
+        chosen = choose(*like, dropout_p, is_causal, **options)
+    if chosen != _FLASH:
+        whole = torch.ops.aten.scaled_dot_product_attention.default
+        return whole.decompose(query, key, value, attn_mask, dropout_p, is_causal, **options)
+    if attn_mask is not None and attn_mask.dtype is torch.bool:
+        never = torch.full((), -torch.inf, dtype=query.dtype, device=attn_mask.device)
+        attn_mask = torch.where(attn_mask, 0.0, never)
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return flash(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]

@@ -118,24 +118,26 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 
 @st.composite
 def traces(draw: st.DrawFn) -> Trace:
-    calls = tuple(
-        CallRecord(draw(text), draw(whole), draw(st.integers(-1, i - 1)), draw(value), draw(value), draw(whole) + 1)
-        for i in range(draw(st.integers(0, 4)))
-    )
     phase = st.sampled_from(["forward", "backward", "recompute", "optimizer"])
+    calls = tuple(
+        CallRecord(draw(text), draw(whole), draw(st.integers(-1, i - 1)), draw(value), draw(value), draw(whole) + 1,
+                   draw(phase))
+        for i in range(draw(st.integers(0, 4)))
+    )  # fmt: skip
     pairs = st.lists(st.tuples(text, value), max_size=2).map(tuple)
     ops = tuple(draw(st.lists(
         st.builds(OpRecord, text, st.integers(-1, len(calls) - 1), values, pairs, values, phase), max_size=4,
     )))  # fmt: skip
     kinds = st.sampled_from(["allocate", "free", "save"])
-    events = draw(st.lists(st.builds(MemoryEvent, kinds, st.integers(-1, len(ops) - 1), whole, text), max_size=3))
-    failure = draw(st.none() | st.builds(Failure, text, text, value, text, text))
+    some_op, some_call = st.integers(-1, len(ops) - 1), st.integers(-1, len(calls) - 1)
+    events = draw(st.lists(st.builds(MemoryEvent, kinds, some_op, whole, text, some_call), max_size=3))
+    failure = draw(st.none() | st.builds(Failure, text, text, value, text, text, phase))
     mode = draw(st.sampled_from(["meta", "fake", "real"]))
     sampled = draw(st.none() | st.integers(0, len(ops)))
     whole_ones = draw(st.lists(text, max_size=2).map(tuple))
     return Trace(
         calls, ops, tuple(events), draw(value), mode, draw(st.booleans()), draw(notes), failure, sampled, whole_ones,
-        draw(provenance),
+        draw(provenance), draw(st.lists(phase, max_size=3).map(tuple)),
     )  # fmt: skip
 
 

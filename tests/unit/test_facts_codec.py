@@ -48,20 +48,24 @@ SNAPSHOT = Snapshot(
 )  # fmt: skip
 
 TRACE = Trace(
-    (CallRecord("", 0, -1, (X, 2), X), CallRecord("a", 3, 0, {"*": (X,), "mask": None}, {"out": (X, X)}, 12)),
+    (
+        CallRecord("", 0, -1, (X, 2), X),
+        CallRecord("a", 3, 0, {"*": (X,), "mask": None}, {"out": (X, X)}, 12, "recompute"),
+    ),
     (
         OpRecord("aten.mm.default", 1, (X, X), (("alpha", 1.5),), (X,)),
         OpRecord("aten.mul.Scalar", -1, (X, math.inf, -0.0, 1j, True, None, "s", ((), (1,))), (), (), "backward"),
     ),
-    (MemoryEvent("allocate", 0, 24, "activation"), MemoryEvent("save", 1, 0)),
+    (MemoryEvent("allocate", 0, 24, "activation", 1), MemoryEvent("save", 1, 0)),
     {"x": X},
     "fake",
     True,
     (Note("stepped-down", "info", "why"),),
-    Failure("a", "pkg.A", (X,), "RuntimeError", "shapes\ndo not fit"),
+    Failure("a", "pkg.A", (X,), "RuntimeError", "shapes\ndo not fit", "backward"),
     1,
     ("a.script",),
     Provenance("net.py:Net", "trace"),
+    ("forward", "backward"),
 )
 
 
@@ -157,6 +161,9 @@ def damaged(**at: Any) -> Any:
         ({"trace__calls__1__5": 0}, "0; expected an integer from 1"),
         ({"trace__events__0__0": "leak"}, "'leak'; expected allocate or free or save"),
         ({"trace__events__0__1": 2}, "2; expected an integer from -1 below 2"),
+        ({"trace__events__0__4": 2}, "2; expected an integer from -1 below 2"),
+        ({"trace__calls__1__6": "sideways"}, "'sideways'; expected forward or backward or recompute or optimizer"),
+        ({"trace__phases": ["sideways"]}, "'sideways'; expected forward"),
         ({"trace__failure": ["a"]}, "argument"),
         ({"trace": []}, "indices"),
     ],

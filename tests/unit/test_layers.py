@@ -221,7 +221,7 @@ def test_the_parts_of_what_ran_as_one_piece_are_unknown_and_not_idle():
     rows = {row.path: row for row in layers(snapshot, priced)}
     assert (rows["layers.0"].macs, rows["layers.0.fc"].macs, rows["layers.0.fc"].calls) == (12, None, None)
     assert rows[""].exact
-    assert "not-called" not in [note.code for note in summary.notes(snapshot, trace, priced, tuple(rows.values()))]
+    assert "not-called" not in [note.code for note in summary.notes(snapshot, trace, [priced], tuple(rows.values()))]
 
 
 def test_a_lazy_tensor_makes_sums_by_type_and_dtype_lower_bounds():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from numel.document import Cell, marked
 from numel.document.blocks import Unit
-from numel.facts import OUTSIDE, OpRecord, Snapshot, TensorSpec, Trace, above_of, tensors_in
+from numel.facts import OUTSIDE, OpRecord, Phase, Snapshot, TensorSpec, Trace, above_of, tensors_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +160,22 @@ def _writes_in_place(record: OpRecord) -> bool:
     return (name.endswith("_") and not name.endswith("__")) or overload == "out" or overload.endswith("_out")
 
 
+_ORDER: Mapping[Phase, int] = {"forward": 0, "backward": 1, "recompute": 1, "optimizer": 2}
 _SAMPLED, _UNSEEN = Work(sampled=1), Work(unseen=1)
 
 
-def costs(snapshot: Snapshot, trace: Trace) -> Costs:
-    """The work of every module of `snapshot` as `trace` ran it. Whatever is run outside of all modules is the root's.
+FORWARD: tuple[Phase, ...] = ("forward",)
+BACKWARD: tuple[Phase, ...] = ("backward", "recompute")  # a checkpointed forward that runs again is part of it
+
+
+def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD) -> Costs:
+    """The work of every module of `snapshot` as `trace` ran it in these phases. Whatever is run outside of all modules
+    is the root's.
 
     A module that has several places is charged at the one that its caller reaches it by, so that the work of a parent
     is its own and that of the rows below it.
     """
-    places = _places(snapshot, trace)
+    places = charged_places(snapshot, trace)
     own: dict[str, Work] = {}
     operators: dict[str, Work] = {}
     uncosted: dict[str, int] = {}
@@ -177,6 +183,8 @@ def costs(snapshot: Snapshot, trace: Trace) -> Costs:
     where: dict[str, str] = {}
     sampled = len(trace.ops) if trace.sampled is None else trace.sampled
     for index, record in enumerate(trace.ops):
+        if record.phase not in phases:
+            continue
         place = places[record.call] if record.call >= 0 else ""
         share = work(record)
         if index >= sampled:
@@ -188,13 +196,16 @@ def costs(snapshot: Snapshot, trace: Trace) -> Costs:
             listed = uncosted if share.uncosted else bounded
             listed[name] = listed.get(name, 0) + 1
             where.setdefault(name, place)
-    stopped = None if trace.failure is None else trace.failure.path
+    stopped = None if trace.failure is None or trace.failure.phase != "forward" else trace.failure.path
     ran = _ran(trace, places)
     paths = {module.path for module in snapshot.modules}
-    if stopped is not None:  # what it, and those that called it, would have done from there on is not known
-        for place in _upward(stopped, paths):
+    if stopped is not None and "forward" in phases:
+        for place in _upward(stopped, paths):  # what it, and those that called it, would have done is not known
             own[place] = own.get(place, Work()) + _UNSEEN
-    if any(name.startswith(OUTSIDE) for name in uncosted):  # what is not seen may have called what was not
+    elif trace.failure is not None and _ORDER[trace.failure.phase] <= max(_ORDER[phase] for phase in phases):
+        for place in paths:  # it goes through the modules in an order of its own: any may be missing
+            own[place] = own.get(place, Work()) + _UNSEEN
+    if "forward" in phases and any(name.startswith(OUTSIDE) for name in uncosted):  # what was not called may have been
         own.update(dict.fromkeys(_idle(paths, ran), _UNSEEN))
     for place in _by_chance(trace, places, paths, ran):
         own[place] = own.get(place, Work()) + _SAMPLED
@@ -238,7 +249,7 @@ def _inclusive(snapshot: Snapshot, own: Mapping[str, Work]) -> Mapping[str, Work
     return sums
 
 
-def _places(snapshot: Snapshot, trace: Trace) -> list[str]:
+def charged_places(snapshot: Snapshot, trace: Trace) -> list[str]:
     """The path that each call is charged to: of all places of its module, one that its caller holds.
 
     A caller holds what no other module that ran stands between. It can hold a module at several places: those of a
@@ -281,6 +292,8 @@ def _places(snapshot: Snapshot, trace: Trace) -> list[str]:
 def _ran(trace: Trace, places: Iterable[str]) -> Mapping[str, Place]:
     ran: dict[str, Place] = {}
     for call, path in zip(trace.calls, places, strict=True):
+        if call.phase != "forward":
+            continue
         before = ran.get(path)
         if before is not None:
             ran[path] = Place(before.calls + 1, before.input, before.output)

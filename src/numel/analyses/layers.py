@@ -9,6 +9,7 @@ from typing import Any
 
 from numel.analyses.arrange import chosen, ordered, with_columns
 from numel.analyses.cost import Costs, Work
+from numel.analyses.memory import Saved
 from numel.analyses.params import held
 from numel.document import Cell, Column, Quantity, Table
 from numel.document.blocks import Unit
@@ -27,7 +28,8 @@ class Layer:
 
     `totals` and `work` include everything below, `own` and `own_work` do not. `work`, `calls` and the shapes are `None`
     where nothing was traced; a shape is also `None` where no tensor passed. `tied_to` is where what is counted
-    elsewhere is counted.
+    elsewhere is counted. `backward` is its work in the backward pass and `saved` what autograd keeps for that, both
+    with all below, and `None` where none was traced.
 
     >>> Layer("fc", "Linear", totals=Totals(params=6, trainable=6)).params
     6
@@ -44,6 +46,8 @@ class Layer:
     output_shape: Shape | None = None
     calls: int | None = None
     tied_to: str | None = None
+    backward: Work | None = None
+    saved: Cell = None
 
     @property
     def params(self) -> int:
@@ -68,12 +72,25 @@ class Layer:
         return None if self.work is None else self.work.flops
 
     @property
+    def backward_flops(self) -> int | None:
+        """FLOPs of its part of the backward pass, with what is computed again; `None` when none was traced."""
+        return None if self.backward is None else self.backward.flops
+
+    @property
+    def saved_nbytes(self) -> int | None:
+        """Bytes that autograd keeps of its forward; `None` when no backward pass was traced."""
+        held = self.saved.value if isinstance(self.saved, Quantity) else self.saved
+        return held if isinstance(held, int) else None
+
+    @property
     def exact(self) -> bool:
         """False when a number of this row is a lower bound, or that of one draw of random values."""
-        return self.totals.exact and (self.work is None or self.work.exact)
+        return self.totals.exact and all(work is None or work.exact for work in (self.work, self.backward))
 
 
-def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
+def layers(
+    snapshot: Snapshot, costs: Costs | None = None, backward: Costs | None = None, saved: Saved | None = None
+) -> tuple[Layer, ...]:
     """Every module in preorder; the root's path is ""."""
     subtotals, direct = snapshot.subtotals(), snapshot.direct()
     depths = {"": 0}
@@ -100,6 +117,8 @@ def layers(snapshot: Snapshot, costs: Costs | None = None) -> tuple[Layer, ...]:
                 calls=place.calls if place else None if path in untold else 0,
                 input_shape=place.input.shape if place and place.input else None,
                 output_shape=place.output.shape if place and place.output else None,
+                backward=None if backward is None or path in untold else backward.inclusive[path],
+                saved=None if saved is None or path in untold else saved.cell(path),
             )
         rows.append(row)
     return tuple(rows)
@@ -160,6 +179,10 @@ def _worked(name: str, *, own: bool = False) -> Callable[[Layer, _Whole], Cell]:
     return value
 
 
+def _backward(name: str) -> Callable[[Layer, _Whole], Cell]:
+    return lambda row, _: None if row.backward is None else row.backward.cell(name)
+
+
 def _share_of_macs(row: Layer, whole: _Whole) -> Cell:
     return None if row.work is None else row.work.share(whole.work)
 
@@ -214,6 +237,9 @@ _FIELDS: dict[str, _Field] = {
         _field("activation_nbytes", "activation size", "bytes", _worked("activation_nbytes"), "", True),
         _field("read", "read", "bytes", _worked("read"), "bytes read", True),
         _field("written", "written", "bytes", _worked("written"), "bytes written", True),
+        _field("backward_macs", "backward MACs", "ops", _backward("macs"), "of the backward pass", True),
+        _field("backward_flops", "backward FLOPs", "ops", _backward("flops"), "2 × MACs of the backward pass", True),
+        _field("saved_nbytes", "saved", "bytes", lambda row, _: row.saved, "what autograd keeps for backward", True),
         _field("own_params", "own params", "count", _held("params", own=True), "without the modules below", True),
         _field("own_macs", "own MACs", "ops", _worked("macs", own=True), "without the modules below", True),
     )
@@ -230,7 +256,10 @@ def _default_columns(rows: Sequence[Layer], traced: bool) -> list[str]:
     if traced:
         keys.append("output_shape")
     keys += _COUNTED if any(row.totals.params for row in rows) else ()
-    keys += ["macs", "flops"] if traced else ["nbytes"]
+    if traced and rows[0].backward is not None:
+        keys = [key for key in keys if key != "share"] + ["macs", "backward_flops", "saved_nbytes"]
+    else:
+        keys += ["macs", "flops"] if traced else ["nbytes"]
     for key in _WHERE_ANY:
         if any(getattr(row, key, None) or getattr(row.totals, key, None) for row in rows):
             keys.append(key)
@@ -382,7 +411,7 @@ def _kinds(
         row = by_path[module.path]
         key = (
             module.type, module.alias_of, module.attributes, module.training, row.own, row.own_work, row.calls,
-            row.input_shape, row.output_shape, tuple(tensors.get(module.path, ())),
+            row.input_shape, row.output_shape, row.backward, row.saved, tuple(tensors.get(module.path, ())),
             tuple((_name(path), kinds[path]) for path in below.get(module.path, ())),
         )  # fmt: skip
         kinds[module.path] = numbers.setdefault(key, len(numbers))

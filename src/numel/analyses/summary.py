@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from numel.analyses.memory import untold
 from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
 from numel.document.blocks import Unit
 from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, tensors_in
@@ -12,6 +13,7 @@ from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, tensor
 if TYPE_CHECKING:
     from numel.analyses.cost import Costs
     from numel.analyses.layers import Layer
+    from numel.analyses.memory import Peak, Saved
 
 _NAMED = 3  # paths that a note lists before it counts the rest
 
@@ -26,12 +28,15 @@ def title(snapshot: Snapshot) -> Heading:
     return Heading(" · ".join(part for part in (root, named) if part) or "model", 1)
 
 
-def totals(snapshot: Snapshot, trace: Trace | None, costs: Costs | None) -> Table:
-    """The lines that people look for below a summary; every figure is a number with a unit."""
+def totals(
+    snapshot: Snapshot, trace: Trace | None, costs: Costs | None, trained: Sequence[tuple[str, Cell]] = ()
+) -> Table:
+    """The lines that people look for below a summary; every figure is a number with a unit. `trained` are those of a
+    training step."""
     held = snapshot.totals
     if trace is None or costs is None:
         return totals_table(held, guessed=guessed(snapshot))
-    rows = [*_params(held, guessed(snapshot)), *_computed(trace, costs), *_sizes(held, trace, costs)]
+    rows = [*_params(held, guessed(snapshot)), *_computed(trace, costs), *_sizes(held, trace, costs), *trained]
     rows.append(("Traced on", _how(trace)))
     return Table("Totals", _FACTS, tuple(rows), kind="facts")
 
@@ -86,6 +91,31 @@ def _computed(trace: Trace, costs: Costs) -> Iterable[tuple[Cell, Cell]]:
     yield "Activations (output elements)", _fact(total.cell("activations"), "count")
     yield "Operator calls", _fact(total.cell("ops"), "count")
     yield "Operator calls without a formula", Quantity(total.uncosted, "count")
+
+
+def trained(
+    forward: Costs, backward: Costs, recomputed: int, optimizer: Costs | None, saved: Saved, peak: Peak
+) -> list[tuple[str, Cell]]:
+    """The lines of a training step: what goes back costs, what is kept for it, and the most that lives at once."""
+    back, there = backward.total, forward.total
+    least, about = back.at_least or there.at_least, back.about or there.about
+    rows = [("Backward FLOPs", _fact(back.cell("flops")))]
+    if recomputed:
+        rows.append(("of which computed again", Quantity(recomputed, "ops", back.at_least, back.about)))
+    rows.append(("Forward and backward FLOPs", Quantity(there.flops + back.flops, "ops", least, about)))
+    if optimizer is not None:
+        rows.append(("Optimizer step, elementwise", _fact(optimizer.total.cell("elementwise"))))
+    rows.append(("Saved for backward", _fact(saved.cell(""), "bytes")))
+    unseen = back.unseen > 0 or there.unseen > 0 or saved.at_least
+    rows.append(("Peak of live bytes", Quantity(peak.nbytes, "bytes", unseen, about)))
+    for name, title in _KINDS.items():
+        if peak.by_category.get(name):
+            rows.append((f"of which {title}", Quantity(peak.by_category[name], "bytes", unseen, about)))
+    return rows
+
+
+_KINDS = {"parameter": "parameters", "buffer": "buffers", "input": "inputs", "activation": "activations",
+          "gradient": "gradients", "optimizer": "optimizer state", "temporary": "other"}  # fmt: skip
 
 
 def _fact(cell: Cell, unit: Unit = "ops") -> Cell:
@@ -157,7 +187,7 @@ def _value_text(value: object) -> str:
 # ── what a reader must not miss ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def notes(snapshot: Snapshot, trace: Trace | None, costs: Costs | None, rows: Sequence[Layer]) -> tuple[Note, ...]:
+def notes(snapshot: Snapshot, trace: Trace | None, costs: Sequence[Costs], rows: Sequence[Layer]) -> tuple[Note, ...]:
     """Everything that qualifies the numbers: what the sources said, ties, what has no formula, what was not called."""
     said = [*snapshot.notes]
     said += _tied(snapshot)
@@ -165,9 +195,16 @@ def notes(snapshot: Snapshot, trace: Trace | None, costs: Costs | None, rows: Se
     if unknown:
         text = f"shape not known before the first forward: {_listed(unknown)}; params are lower bounds"
         said.append(Note("lazy", "warning", text, unknown[0].rpartition(".")[0]))
-    if trace is not None and costs is not None:
+    if trace is not None:
         said += trace.notes
-        said += _uncosted(costs)
+        for each in costs:
+            said += _uncosted(each)
+        if next(untold(trace), None) is not None:
+            text = (
+                "an LSTM's kernel on a CPU keeps a workspace for the backward pass, whose size only mode real tells: "
+                "what is saved, and the peak, are lower bounds"
+            )
+            said.append(Note("workspace", "warning", text))
         said += _idle(rows) if trace.failure is None else ()
     return tuple(said)
 

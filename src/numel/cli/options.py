@@ -91,6 +91,11 @@ running: Callable[[F], F] = _stacked(
                  help="What the forward runs on; auto takes the first that works."),
 )  # fmt: skip
 
+training: Callable[[F], F] = _stacked(
+    click.option("--backward", is_flag=True, help="Go back from the output, too: FLOPs, what is saved, peak memory."),
+    click.option("--optimizer", metavar="NAME", help="Also take a step of this optimizer of torch.optim, as in adamw."),
+)  # fmt: skip
+
 arranging: Callable[[F], F] = _stacked(
     click.option("-c", "--columns", metavar="KEYS", help="Columns by key, as in 'type params macs'."),
     click.option("-s", "--sort", metavar="KEY", help="Order rows by a column; -KEY puts the largest first."),

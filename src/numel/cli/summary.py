@@ -12,13 +12,14 @@ from numel.cli import options as shared
 @click.command()
 @shared.target
 @shared.running
+@shared.training
 @shared.shaping
 @shared.arranging
 @shared.building
 @shared.writing
 def summary(
-    target: str, inputs: str | None, mode: str, options: Any, trust_remote_code: bool, output: str | None,
-    format: str | None, unfold: bool, **display: Any,
+    target: str, inputs: str | None, mode: str, backward: bool, optimizer: str | None, options: Any,
+    trust_remote_code: bool, output: str | None, format: str | None, unfold: bool, **display: Any,
 ) -> int:  # fmt: skip
     """Show TARGET layer by layer: parameters and, with inputs, MACs and FLOPs.
 
@@ -27,7 +28,10 @@ def summary(
     from numel import api
 
     with shared.progress("tracing"):
-        report = api.summary(target, inputs, mode=mode, options=dict(options), trust_remote_code=trust_remote_code)
+        report = api.summary(
+            target, inputs, mode=mode, backward=backward, optimizer=optimizer, options=dict(options),
+            trust_remote_code=trust_remote_code,
+        )
         _ = report.layers
     shared.write(report, output, format, fold=False if unfold else None, **display)
     return shared.finished(report, target, silent=output is not None or format in ("csv", "json"))

@@ -13,6 +13,7 @@ from numel.facts.trace import (
     Failure,
     MemoryEvent,
     OpRecord,
+    Phase,
     TensorSpec,
     Trace,
     tensors_in,
@@ -21,7 +22,7 @@ from numel.facts.trace import (
 __all__ = [
     "OUTSIDE",
     "WAYS_OUT",
-    "CallRecord", "DType", "Failure", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part", "Provenance",
-    "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "above_of", "dtype", "dtype_of", "known_dtypes",
-    "tensors_in",
+    "CallRecord", "DType", "Failure", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part", "Phase",
+    "Provenance", "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "above_of", "dtype", "dtype_of",
+    "known_dtypes", "tensors_in",
 ]  # fmt: skip

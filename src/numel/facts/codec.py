@@ -124,23 +124,29 @@ class _Writer:
             "mode": t.mode,
             "training": t.training,
             "inputs": value(t.inputs),
-            "calls": [[c.path, c.index, c.parent, value(c.inputs), value(c.outputs), c.repeat] for c in t.calls],
+            "calls": [
+                [c.path, c.index, c.parent, value(c.inputs), value(c.outputs), c.repeat,
+                 *([] if c.phase == "forward" else [c.phase])]
+                for c in t.calls
+            ],
             "ops": [
                 [self._name(o.op), o.call, value(o.args), [[k, value(v)] for k, v in o.kwargs], value(o.outputs),
                  self._name(o.phase)]
                 for o in t.ops
             ],
-            "events": [[e.kind, e.op, e.nbytes, e.category] for e in t.events],
+            "events": [[e.kind, e.op, e.nbytes, e.category, e.call] for e in t.events],
             "notes": [_note(n) for n in t.notes],
             "provenance": _provenance(t.provenance),
         }  # fmt: skip
         if t.failure is not None:
             f = t.failure
-            record["failure"] = [f.path, f.module_type, value(f.inputs), f.error, f.message]
+            record["failure"] = [f.path, f.module_type, value(f.inputs), f.error, f.message, f.phase]
         if t.sampled is not None:
             record["sampled"] = t.sampled
         if t.whole:
             record["whole"] = list(t.whole)
+        if t.phases != ("forward",):
+            record["phases"] = list(t.phases)
         return record
 
     def _name(self, name: str) -> int:
@@ -239,8 +245,9 @@ class _Reader:
         failure, sampled = t.get("failure"), t.get("sampled")
         return Trace(
             calls=tuple(
-                CallRecord(_text(p), _whole(i), _whole(parent, -1, n), value(a), value(o), _whole(repeat, 1))
-                for n, (p, i, parent, a, o, repeat) in enumerate(t["calls"])
+                CallRecord(_text(p), _whole(i), _whole(parent, -1, n), value(a), value(o), _whole(repeat, 1),
+                           *(_one_of(Phase, each) for each in phase))
+                for n, (p, i, parent, a, o, repeat, *phase) in enumerate(t["calls"])
             ),
             ops=tuple(
                 OpRecord(_at(names, op), _whole(call, -1, calls), _several(value(args)), self._pairs(kwargs),
@@ -248,8 +255,9 @@ class _Reader:
                 for op, call, args, kwargs, outputs, phase in t["ops"]
             ),
             events=tuple(
-                MemoryEvent(_one_of(EventKind, kind), _whole(op, -1, ops), _whole(nbytes), _text(category))
-                for kind, op, nbytes, category in t["events"]
+                MemoryEvent(_one_of(EventKind, kind), _whole(op, -1, ops), _whole(nbytes), _text(category),
+                            _whole(call, -1, calls))
+                for kind, op, nbytes, category, call in t["events"]
             ),
             inputs=value(t["inputs"]),
             mode=_one_of(Mode, t["mode"]),
@@ -258,14 +266,18 @@ class _Reader:
             failure=None if failure is None else self._failure(*failure),
             sampled=None if sampled is None else _whole(sampled, 0, ops + 1),
             whole=tuple(_text(path) for path in t.get("whole", ())),
+            phases=tuple(_one_of(Phase, phase) for phase in t.get("phases", ["forward"])),
             provenance=_read_provenance(**t["provenance"]),
         )  # fmt: skip
 
     def _pairs(self, kwargs: Json) -> tuple[tuple[str, Any], ...]:
         return tuple((_text(name), self._value(value)) for name, value in kwargs)
 
-    def _failure(self, path: Json, module_type: Json, inputs: Json, error: Json, message: Json) -> Failure:
-        return Failure(_text(path), _text(module_type), self._value(inputs), _text(error), _text(message))
+    def _failure(
+        self, path: Json, module_type: Json, inputs: Json, error: Json, message: Json, phase: Json = "forward"
+    ) -> Failure:  # fmt: skip
+        asked = self._value(inputs)
+        return Failure(_text(path), _text(module_type), asked, _text(error), _text(message), _one_of(Phase, phase))
 
     def _value(self, value: Json) -> Any:
         if isinstance(value, list):

@@ -76,7 +76,8 @@ class OpRecord:
 @dataclass(frozen=True, slots=True)
 class CallRecord:
     """One call of one module's forward. `path` is where it is called; `index` says which call of that module it is,
-    from 0; `parent` is the index of the calling call, -1 for none; `repeat` stands for that many equal calls."""
+    from 0; `parent` is the index of the calling call, -1 for none; `repeat` stands for that many equal calls. `phase`
+    is "recompute" where checkpointing runs it again in the backward pass."""
 
     path: str
     index: int
@@ -84,27 +85,36 @@ class CallRecord:
     inputs: Value = ()
     outputs: Value = None
     repeat: int = 1
+    phase: Phase = "forward"
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEvent:
-    """Bytes allocated, freed or saved for backward, in order; `op` indexes `Trace.ops`."""
+    """Bytes of one storage allocated, freed or saved for backward, in order. `op` indexes `Trace.ops`: the last one
+    that had run (-1: none had); `call` indexes `Trace.calls`: the one that it belongs to (-1: none).
+
+    `category` is parameter, buffer, input, activation (made by the forward), gradient (of a parameter), optimizer (its
+    state), or temporary (the rest of what backward and optimizer make). A storage is saved once, by whom it is first.
+    """
 
     kind: EventKind
     op: int
     nbytes: int
     category: str = ""
+    call: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Where and why a forward stopped: module path, the specs it was called with, and the error's own words."""
+    """Where and why a run stopped: module path, the specs it was called with, and the error's own words; and in which
+    phase, where it was not the forward."""
 
     path: str
     module_type: str
     inputs: Value
     error: str
     message: str
+    phase: Phase = "forward"
 
     @property
     def needs_data(self) -> bool:
@@ -117,7 +127,8 @@ class Trace:
     """Calls and operators of one run, in order. `failure` is set when the forward raised: then this is the part
     up to there and every sum over it is a lower bound. The operator `sampled` is where the forward learned of values
     that nobody gave: from there on another draw may run more or less; 0 is from the start. The modules `whole` ran as
-    one piece each, so that the work of their parts is not told apart."""
+    one piece each, so that the work of their parts is not told apart. `phases` were to run: with "backward" among them,
+    an operator that is not there did not run, and `events` tell the memory."""
 
     calls: tuple[CallRecord, ...] = ()
     ops: tuple[OpRecord, ...] = ()
@@ -130,6 +141,7 @@ class Trace:
     sampled: int | None = None
     whole: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+    phases: tuple[Phase, ...] = ("forward",)
 
 
 def tensors_in(value: Value) -> Iterator[TensorSpec]:

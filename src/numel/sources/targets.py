@@ -42,6 +42,11 @@ class Resolved:
     allocated: Callable[[], Any] | None = None
     searching: Callable[[], AbstractContextManager[None]] = nullcontext
 
+    @property
+    def built(self) -> bool:
+        """Whether the model was built here, so that nobody else holds it."""
+        return self.allocated is not None
+
 
 def resolve(target: Any, *, options: Mapping[str, Any] | None = None, trust_remote_code: bool = False) -> Resolved:
     """What `target` is. `options` go to what builds a model. Files never import torch.

@@ -8,36 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from numel import torch_private
-from numel.facts.trace import CallRecord, Failure, Value
+from numel.facts.trace import CallRecord, Failure, Phase, Value
 from numel.tracing.specs import spec_of
+
+if TYPE_CHECKING:
+    from numel.tracing.backward import Nodes
 
 
 class Calls:
     """The calls so far and the one that is running, as an index into `records` (-1: none).
 
     `scripted` are the outermost modules that torch.jit runs: their parts make no calls. `strayed` says that a
-    module ran in another thread, where no dispatch mode is active.
+    module ran in another thread, where no dispatch mode is active. `nodes` is there where autograd takes part: it is
+    told when a call begins or ends, and says what a call in the backward pass is part of.
     """
 
-    __slots__ = ("_inputs", "_modules", "_outputs", "_parents", "_paths", "_thread", "current", "failed", "scripted",
-                 "strayed")  # fmt: skip
+    __slots__ = ("_before", "_hooks", "_inputs", "_modules", "_outputs", "_parents", "_paths", "_phases", "_thread",
+                 "current", "failed", "nodes", "scripted", "strayed")  # fmt: skip
 
     def __init__(self) -> None:
         self.current = -1
         self.failed: tuple[BaseException, Failure] | None = None
         self.scripted: list[str] = []
         self.strayed = False
+        self.nodes: Nodes | None = None
         self._thread = get_ident()
         self._paths: list[str] = []
         self._parents: list[int] = []
         self._inputs: list[Value] = []
         self._outputs: list[Value] = []
         self._modules: list[Any] = []
+        self._before: dict[int, int] = {}  # what was running where it is not the parent: calls of the backward pass
+        self._phases: dict[int, Phase] = {}
+        self._hooks: list[Any] = []  # what is done with saved tensors where each call begins, where autograd takes part
 
     def watch(self, model: torch.nn.Module) -> None:
         """Wrap every module below `model`, each at its first place. The caller restores each `__dict__`."""
@@ -91,8 +99,15 @@ class Calls:
         if kwargs:
             inputs = {"*": inputs, **spec_of(kwargs)}
         at = len(self._paths)
+        parent = self.current
+        if self.nodes is not None:
+            self.nodes.told()
+            self._hooks.append(self.nodes.hooks())
+            parent, phase = self.nodes.parent()
+            if phase != "forward":
+                self._before[at], self._phases[at] = self.current, phase
         self._paths.append(path)
-        self._parents.append(self.current)
+        self._parents.append(parent)
         self._inputs.append(inputs)
         self._outputs.append(mark)
         self._modules.append(module)
@@ -101,10 +116,23 @@ class Calls:
 
     def _end(self, at: int, outputs: Any) -> None:
         self._outputs[at] = spec_of(outputs)
-        self.current = self._parents[at]
+        self._leave(at)
+
+    def _leave(self, at: int) -> None:
+        if self.nodes is not None:
+            self.nodes.told()
+        self.current = self._before.get(at, self._parents[at])
+
+    def outside_of_hooks(self, at: int) -> int:
+        """The innermost call around `at` that did not begin under the hooks on saved tensors that `at` began under: the
+        one that has a part of itself checkpointed, if `at` is in that part."""
+        hooks = self._hooks[at] if at >= 0 else None
+        while hooks is not None and at >= 0 and self._hooks[at] is hooks:
+            at = self._parents[at]
+        return at
 
     def _fail(self, at: int, error: BaseException) -> None:
-        self.current = self._parents[at]
+        self._leave(at)
         self._outputs[at] = None
         found = self.failure(at, error)
         if found is not None and (self.failed is None or self.failed[0] is not error):
@@ -120,11 +148,12 @@ class Calls:
     def finish(self) -> tuple[CallRecord, ...]:
         """The calls as records, in the order they began. The modules themselves are let go."""
         counts: dict[str, int] = {}
-        records = []
+        records: list[CallRecord] = []
         for path, parent, inputs, outputs in zip(self._paths, self._parents, self._inputs, self._outputs, strict=True):
             index = counts.get(path, 0)
             counts[path] = index + 1
-            records.append(CallRecord(path, index, parent, inputs, None if outputs is _HOOKED else outputs))
+            made = None if outputs is _HOOKED else outputs
+            records.append(CallRecord(path, index, parent, inputs, made, 1, self._phases.get(len(records), "forward")))
         self._modules.clear()
         return tuple(records)
 

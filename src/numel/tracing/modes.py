@@ -11,11 +11,14 @@ import torch
 
 from numel import torch_private
 from numel.facts.inputs import InputSpec
-from numel.facts.trace import Mode
+from numel.facts.note import Note
+from numel.facts.trace import Mode, Phase
 from numel.tracing.arguments import torch_dtype
+from numel.tracing.backward import Nodes, Training, loss_of, stepping
 from numel.tracing.calls import Calls
+from numel.tracing.memory import Memory
 from numel.tracing.outside import watched
-from numel.tracing.recorder import DataDependent, MetaRecorder, RealRecorder, Recorder
+from numel.tracing.recorder import DataDependent, MetaRecorder, RealRecorder, Recorder, tensors_of
 
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
 
@@ -48,6 +51,11 @@ class Stage:
         self.device = device
         self.recorder: Recorder
         self.fake: Any = None
+        self.memory: Memory | None = None
+        self.doing: Phase = "forward"
+        self._calls = calls
+        self._passed: dict[int, torch.Tensor] = {}
+        self._places: list[tuple[int, dict[str, Any], str]] = []  # of each tensor of the model: where its stand-in is
         if attempt.mode == "meta":
             self.recorder = MetaRecorder(calls, before_write, keep_all=attempt.keep_all)
         elif attempt.mode == "fake":
@@ -65,6 +73,11 @@ class Stage:
             stack.enter_context(torch_private.quiet())
         if self.attempt.autograd:
             stack.enter_context(torch.enable_grad())
+            if self.memory is not None:
+                if self.attempt.mode == "meta":
+                    stack.enter_context(torch_private.choosing_as_on_cpu(self._refused))
+                stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self.memory.saved, _itself))
+                self.recorder.nodes = Nodes(self._calls)
         else:
             stack.enter_context(torch.no_grad() if self.attempt.mode == "real" else nullcontext())
             stack.enter_context(torch_private.below_autograd())
@@ -73,6 +86,41 @@ class Stage:
         stack.enter_context(self.recorder)
         stack.enter_context(watched(self.recorder))
         return stack
+
+    def _refused(self, why: str) -> BaseException:
+        return self.recorder.end(DataDependent(why))
+
+    def watch_memory(self, model: torch.nn.Module, inputs: Any) -> None:
+        """From here on what is allocated, freed and saved is written down."""
+        self.memory = self.recorder.memory = Memory(self._calls, self.recorder.ops)
+        self.memory.holds((t for t in model.parameters() if not torch.nn.parameter.is_lazy(t)), "parameter")
+        self.memory.holds((t for t in model.buffers() if not torch.nn.parameter.is_lazy(t)), "buffer")
+        self.memory.holds(tensors_of(inputs), "input")
+
+    def train(self, training: Training, model: torch.nn.Module, outputs: Any) -> Note:
+        """Go back from what the forward put out, and take a step. Says what was gone back from."""
+        nodes, memory = self.recorder.nodes, self.memory
+        assert nodes is not None
+        assert memory is not None
+        nodes.told()
+        self.doing = "backward"
+        loss, how = loss_of(outputs, training.loss)
+        if loss is None:
+            return Note("no-backward", "warning", f"nothing to go back from: {how} depends on nothing that trains")
+        nodes.phase = "backward"
+        loss.backward()  # type: ignore[no-untyped-call]
+        stand_ins = {key: held[name] for key, held, name in self._places}
+        memory.is_now((t.grad for t in stand_ins.values() if t.grad is not None), "gradient")
+        if training.optimizer is not None:
+            nodes.phase = self.doing = "optimizer"
+            optimizer = stepping(training.optimizer, stand_ins)
+            type(optimizer).step(optimizer)
+            memory.is_now(tensors_of(list(optimizer.state.values())), "optimizer")
+        memory.end()  # while all of it is still there
+        text = f"gone back from {how}"
+        if not getattr(model, "training", True):
+            text += "; the model is in eval mode: in training, dropout and batch statistics are kept as well"
+        return Note("backward", "info", text)
 
     def swap(self, model: torch.nn.Module) -> None:
         """Put stand-ins where the model's tensors are; the caller restores the dictionaries that hold them.
@@ -89,6 +137,7 @@ class Stage:
                 for name, tensor in held.items():
                     if tensor is None:
                         continue
+                    self._places.append((id(tensor), held, name))
                     twin = twins.get(id(tensor))
                     if twin is None:
                         twin = twins[id(tensor)] = self._stand_in(tensor, held is module._buffers)
@@ -155,11 +204,17 @@ class Stage:
         return torch.empty_strided(shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
     def leaf(self, numbers: dict[int, torch.dtype], value: Any, which: int) -> Any:
-        """What to pass for one input: a spec, or a tensor that the user gave. Theirs is never passed itself."""
+        """What to pass for one input: a spec, or a tensor that the user gave. Theirs is never passed itself; one that
+        is given twice is passed twice."""
         if isinstance(value, str):
             return value
         if isinstance(value, InputSpec):
             return self._from_spec(value, numbers.get(which), which)
+        if id(value) not in self._passed:
+            self._passed[id(value)] = self._in_place_of(value)
+        return self._passed[id(value)]
+
+    def _in_place_of(self, value: torch.Tensor) -> torch.Tensor:
         if isinstance(self.recorder, RealRecorder):
             if not _readable(value):
                 return value
@@ -175,8 +230,9 @@ class Stage:
             made = self._meta(value)
             if _readable(value):
                 self.recorder.remember(made, value)
-            return made
-        return torch_private.fake_tensor(self.fake, self._meta(value), _device(value))
+            return made.requires_grad_(value.requires_grad)
+        made = torch_private.fake_tensor(self.fake, self._meta(value), _device(value))
+        return made.requires_grad_(value.requires_grad)
 
     def _from_spec(self, spec: InputSpec, decided: torch.dtype | None, which: int) -> torch.Tensor:
         dtype = decided if decided is not None else torch_dtype(spec, self.floating)
@@ -200,6 +256,10 @@ class Stage:
             return torch.randint(0, spec.below, spec.shape, device=self.device).to(dtype)
         fill = 1 if dtype is torch.bool else 0
         return torch.full(spec.shape, fill, dtype=dtype, device=self.device)
+
+
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _with_attributes(parameter: torch.nn.Parameter, origin: torch.Tensor) -> torch.nn.Parameter:

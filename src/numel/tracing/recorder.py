@@ -14,8 +14,10 @@ import torch
 
 from numel import torch_private
 from numel.facts.trace import OUTSIDE, OpRecord, Value
+from numel.tracing.backward import Nodes
 from numel.tracing.calls import Calls
 from numel.tracing.composites import WHOLE
+from numel.tracing.memory import Memory
 from numel.tracing.specs import spec_of, spec_of_tensor
 
 _META = torch.device("meta")
@@ -86,6 +88,8 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         self.calls = calls
         self.ops: list[OpRecord] = []
         self.ended: tuple[DataDependent | NeedsDtype, int] | None = None  # and the call that it ended in
+        self.nodes: Nodes | None = None  # where autograd takes part, these two
+        self.memory: Memory | None = None
         self._before_write = before_write
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -129,7 +133,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
     def listed(self, tensor: torch.Tensor) -> torch.Tensor:
         """The forward makes a list of values: an operator for it, and the tensor that has them."""
         found = self.readable(tensor)
-        self.ops.append(OpRecord(_READ, self.calls.current, (spec_of_tensor(tensor),), (), (None,)))
+        self._append(_READ, (spec_of_tensor(tensor),), (), (None,))
         return found
 
     def leaves(self, how: str, data: Any) -> Any:
@@ -146,7 +150,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         return what
 
     def _outside(self, how: str, *args: Value) -> None:
-        self.ops.append(OpRecord(f"{OUTSIDE}{how}.default", self.calls.current, args))
+        self._append(f"{OUTSIDE}{how}.default", args, (), ())
 
     def end(self, error: DataDependent | NeedsDtype) -> DataDependent | NeedsDtype:
         """`error`, to be raised: from here on this run gives no right answer, whatever the forward makes of it."""
@@ -162,7 +166,16 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
             made = spec_of(outputs)
         else:
             made = (spec_of(outputs),)
-        self.ops.append(OpRecord(known.name, self.calls.current, args, options, made))
+        self._append(known.name, args, options, made, outputs)
+
+    def _append(self, name: str, args: Value, options: Any, made: Value, outputs: Any = None) -> None:
+        if self.nodes is None:
+            self.ops.append(OpRecord(name, self.calls.current, args, options, made))
+            return
+        call, phase = self.nodes.place()
+        self.ops.append(OpRecord(name, call, args, options, made, phase))
+        if self.memory is not None:
+            self.memory.made(tensors_of(outputs), call, phase)
 
 
 class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
@@ -262,7 +275,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         else:
             outputs = func(*args)
         if type(outputs) is torch.Tensor:
-            self.ops.append(OpRecord(known.name, self.calls.current, tuple(specs), options, (spec_of_tensor(outputs),)))
+            self._append(known.name, tuple(specs), options, (spec_of_tensor(outputs),), outputs)
         else:
             self.write(known, tuple(specs), options, outputs)
         if self._undecided:
@@ -271,7 +284,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def _mixed(self, known: _Operator, func: Any, args: Any, kwargs: Any) -> Any:
         """Everything that is not plainly meta: factories, constants, tensors of the model that are not swapped."""
-        tensors = list(_tensors((args, kwargs)))
+        tensors = list(tensors_of((args, kwargs)))
         if known.name.startswith("aten.lift"):
             return self._kept(func(*args, **kwargs))
         if not tensors:
@@ -340,7 +353,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         return list(index.nonzero(as_tuple=True))
 
     def _kept(self, outputs: Any) -> Any:
-        for tensor in _tensors(outputs):
+        for tensor in tensors_of(outputs):
             self._own[id(tensor)] = tensor
         return outputs
 
@@ -393,7 +406,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         """Raise when this operator says what an input of unknown element type must be."""
         name = known.name.rpartition(".")[0]
         for position, value in enumerate(args):
-            for tensor in _tensors(value):
+            for tensor in tensors_of(value):
                 found = self._undecided.get(id(tensor))
                 wanted = _WANTED.get((name, position)) if found is not None else None
                 if name == "aten.cross_entropy_loss" and tensor.shape == args[0].shape:
@@ -405,12 +418,12 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         """What views and arithmetic make of an undecided input is undecided; comparisons leave it so; any other
         consumer takes it as it is."""
         name = known.name.rpartition(".")[0]
-        for tensor in _tensors(args):
+        for tensor in tensors_of(args):
             found = self._undecided.get(id(tensor))
             if found is None:
                 continue
             if known.view or name in _PASSES:
-                for made in _tensors(outputs):
+                for made in tensors_of(outputs):
                     self._undecided[id(made)] = (made, found[1])
             elif name not in _ASKS_NOTHING:
                 self._undecided = {i: each for i, each in self._undecided.items() if each[1] != found[1]}
@@ -432,14 +445,14 @@ class RealRecorder(Recorder):  # type: ignore[no-untyped-call]
         self.given: set[int | None] = set()
 
     def run(self, known: _Operator, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        sources = {torch_private.storage_number(tensor) for tensor in _tensors((args, kwargs))}
+        sources = {torch_private.storage_number(tensor) for tensor in tensors_of((args, kwargs))}
         if known.tells or (known.name == "aten.index.Tensor" and any(map(_is_mask, args[1]))):
             self._tell(sources)
         outputs = super().run(known, func, args, kwargs)
         by_value = known.name.rpartition(".")[0] not in _SHAPED_LIKE
         made_up = _draws(known, func, args, kwargs) or (by_value and not sources.isdisjoint(self.made_up))
         given = by_value and not sources.isdisjoint(self.given)
-        for tensor in (*_tensors(outputs), *_written(known, args, kwargs)):
+        for tensor in (*tensors_of(outputs), *_written(known, args, kwargs)):
             number = torch_private.storage_number(tensor)
             for numbers, belongs in ((self.made_up, made_up), (self.given, given)):
                 if belongs:
@@ -489,14 +502,15 @@ def _draws(known: _Operator, func: Any, args: Any, kwargs: Any) -> bool:
 def _written(known: _Operator, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
     """The tensors that an operator writes to."""
     for position, name in known.mutated:
-        yield from _tensors(args[position] if position < len(args) else kwargs.get(name))
+        yield from tensors_of(args[position] if position < len(args) else kwargs.get(name))
 
 
 def _twin(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tuple(tensor.shape), tensor.stride(), dtype=tensor.dtype, device=_META)
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
+def tensors_of(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in tuples, lists and dictionaries, in order."""
     pending = [value]
     while pending:
         each = pending.pop()

@@ -15,8 +15,9 @@ from numel.errors import InputsError
 from numel.facts.inputs import Inputs, InputSpec
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
-from numel.facts.trace import CallRecord, Failure, Mode, Trace
+from numel.facts.trace import CallRecord, Failure, Mode, Phase, Trace
 from numel.tracing.arguments import mapped, normalised
+from numel.tracing.backward import Training
 from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
 from numel.tracing.recorder import DataDependent, MetaRecorder, NeedsDtype, RealRecorder, Recorder
@@ -34,8 +35,12 @@ _MOST_RESTARTS = 32
 MadeUp = frozenset["int | None"]
 
 
-def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: MadeUp = frozenset()) -> Trace:
-    """What `model(*inputs)` runs: every operator with shapes, dtypes and scalars, and every module call.
+def trace(
+    model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: MadeUp = frozenset(),
+    training: Training | None = None,
+) -> Trace:  # fmt: skip
+    """What `model(*inputs)` runs: every operator with shapes, dtypes and scalars, and every module call. With
+    `training` also what the backward pass and an optimizer's step run, and what is allocated, freed and saved.
 
     `inputs` is a notation (`"f32[1,3,224,224]"`), a tensor or plain shape (the only argument), a tuple (positional),
     a dict (keyword) or `numel.Inputs`. `mode` "auto" tries meta tensors, then fake ones, then the real model, and
@@ -49,12 +54,14 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
     """
     if mode not in _LADDER:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(_LADDER)}")
-    run = _Run(model, normalised(inputs), made_up)
+    run = _Run(model, normalised(inputs), made_up, training)
     best: Trace | None = None
     notes: list[Note] = []
     steps: list[tuple[Mode, str, str]] = []  # the mode that did not do, why, and where
     errors: dict[Mode, tuple[str, str]] = {}
-    ladder = list(_LADDER[mode])
+    ladder = [replace(attempt, autograd=training is not None) for attempt in _LADDER[mode]]
+    if training is not None and mode == "auto" and run.device.type != "cpu":
+        ladder = [attempt for attempt in ladder if attempt.mode != "meta"]  # there, operators go as on a CPU
     if torch.is_autocast_enabled(run.device.type):
         text = "autocast is on and does not reach meta tensors"
         if mode == "auto":
@@ -127,13 +134,21 @@ def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
 class _Run:
     """A model and its inputs, to be run once or more; `numbers` are the element types found out, by input."""
 
-    def __init__(self, model: torch.nn.Module, given: Inputs, made_up: MadeUp) -> None:
+    def __init__(self, model: torch.nn.Module, given: Inputs, made_up: MadeUp, after: Training | None) -> None:
         self.model = model
+        self.after = after
         self.made_up = made_up
         self.given = given
         self.numbers: dict[int, torch.dtype] = {}
         self.drawn_by_seed = False  # the last run drew from Python's or NumPy's own generator, and from no other
         self.floating, self.device, self.allocated = _weights(model)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What is to run."""
+        if self.after is None:
+            return ("forward",)
+        return ("forward", "backward") if self.after.optimizer is None else ("forward", "backward", "optimizer")
 
     @property
     def undecided(self) -> bool:
@@ -195,6 +210,7 @@ class _Run:
         with torch_private.alone(), untouched(model, given, seed=seed) as kept, room():
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
             specs: Any = ()
+            went: list[Note] = []
             count = iter(range(1 << 30))
             try:
                 stage.swap(model)
@@ -203,20 +219,26 @@ class _Run:
                     (given.args, dict(given.kwargs)), lambda leaf: stage.leaf(self.numbers, leaf, next(count))
                 )
                 specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
+                if self.after is not None:
+                    kept.take_gradients(model.parameters())
+                    stage.watch_memory(model, (args, kwargs))
                 with stage.context(), redirect_stdout(sys.stderr):  # what the forward prints is no part of a document
-                    model(*args, **kwargs)
+                    outputs = model(*args, **kwargs)
+                    if self.after is not None:
+                        went.append(stage.train(self.after, model, outputs))
             except InputsError:
                 raise
             except (Exception, SystemExit, DataDependent, NeedsDtype) as error:
                 if calls.failed is not None and calls.failed[0] is error:
-                    failure = calls.failed[1]
+                    failure = replace(calls.failed[1], phase=stage.doing)
                 else:
-                    failure = Failure("", _type(model), specs, type(error).__name__, str(error))
+                    failure = Failure("", _type(model), specs, type(error).__name__, str(error), stage.doing)
             if stage.recorder.ended is not None:
                 ended, at = stage.recorder.ended
                 if isinstance(ended, NeedsDtype):
                     raise ended
                 failure = calls.failure(at, ended) or Failure("", _type(model), specs, type(ended).__name__, str(ended))
+                failure = replace(failure, phase=stage.doing)
             if calls.strayed and not any(op.outside for op in stage.recorder.ops):
                 stage.recorder.starts("thread", None)  # one that was there before
             records = calls.finish()
@@ -234,10 +256,11 @@ class _Run:
             notes.append(Note("mixed-dtypes", "warning", text))
         if kept.written:
             notes.append(Note("weights-written", "info", "the forward wrote to the model's tensors: they are put back"))
-        notes += said
+        notes += (*went, *said)
         found = Trace(
             calls=records,
             ops=tuple(stage.recorder.ops),
+            events=() if stage.memory is None else stage.memory.events(),
             inputs=specs,
             mode=attempt.mode,
             training=training,
@@ -245,6 +268,7 @@ class _Run:
             failure=failure,
             sampled=sampled,
             whole=tuple(calls.scripted),
+            phases=self.phases,
             provenance=_provenance(model),
         )
         return found, left
@@ -252,7 +276,10 @@ class _Run:
     def not_begun(self, error: str, message: str) -> Trace:
         """The trace of a run that could not even start."""
         failure = Failure("", _type(self.model), (), error, message)
-        return Trace(mode="real", training=_training(self.model), failure=failure, provenance=_provenance(self.model))
+        return Trace(
+            mode="real", training=_training(self.model), failure=failure, phases=self.phases,
+            provenance=_provenance(self.model),
+        )  # fmt: skip
 
 
 def _chance(

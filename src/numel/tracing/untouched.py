@@ -11,7 +11,7 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import is_
@@ -169,6 +169,7 @@ class States:
         self._versions: list[tuple[torch.Tensor, int]] = []
         self._places: set[int | None] = set()
         self._written: dict[int, tuple[Any, Any]] = {}
+        self._gradients: list[tuple[torch.Tensor, torch.Tensor | None]] = []
         seen: set[int] = set()
         pending: list[Any] = [inputs, *self._shared(model)]
         for module in model.modules():
@@ -276,6 +277,12 @@ class States:
             with torch_private.alone():
                 self._written[place] = (storage, storage.clone())  # type: ignore[no-untyped-call]
 
+    def take_gradients(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Until `restore`, these have no gradients: those of a backward pass would be added to them."""
+        for tensor in tensors:
+            self._gradients.append((tensor, tensor.grad))
+            tensor.grad = None
+
     def drew_held(self) -> bool:
         """Whether it drew from such a generator that the model, or a file of it, holds."""
         held = (generator for generator in self._generators if generator.place is not None)
@@ -289,6 +296,8 @@ class States:
     def restore(self) -> None:
         for put, function in self._remembering:
             put(function)
+        for tensor, gradient in self._gradients:
+            tensor.grad = gradient
         for function, size in self._growing:  # one that can not be exchanged where it is held
             if function.cache_info().currsize > size:
                 function.cache_clear()

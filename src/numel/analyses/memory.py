@@ -1,0 +1,112 @@
+"""What a training step holds: the tensors that autograd keeps, by module, and the most bytes that live at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from numel.analyses.cost import charged_places
+from numel.document import Cell, marked
+from numel.facts import MemoryEvent, Snapshot, Trace, above_of
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Bytes that autograd keeps for the backward pass: `own` by the module whose forward had them kept first,
+    `inclusive` with all below. `at_least` where not all of them are known, `about` where another draw keeps others."""
+
+    own: Mapping[str, int]
+    inclusive: Mapping[str, int]
+    at_least: bool = False
+    about: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Of the whole run, the loss included."""
+        return self.inclusive.get("", 0)
+
+    def cell(self, path: str) -> Cell:
+        """The bytes of one module with all below, with the sign that they carry."""
+        return marked(self.inclusive.get(path, 0), "bytes", at_least=self.at_least, about=self.about)
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most bytes that live at once: after which operator of which module (-1, "": before any), and what they are,
+    by the categories of `MemoryEvent`."""
+
+    nbytes: int
+    op: int
+    path: str
+    by_category: Mapping[str, int]
+
+
+def saved(snapshot: Snapshot, trace: Trace) -> Saved:
+    """Each storage once, at the module that had it saved first; parameters and buffers are left out, as the trace does.
+
+    What a checkpointed forward saves when it runs again is in the peak and not in here.
+
+    >>> from numel.facts import ModuleRecord
+    >>> s = Snapshot((ModuleRecord("", "Net"), ModuleRecord("fc", "Linear")))
+    >>> saved(s, Trace(events=(MemoryEvent("save", -1, 24),))).nbytes
+    24
+    """
+    places = charged_places(snapshot, trace)
+    own: dict[str, int] = {}
+    for event in trace.events:
+        if event.kind == "save" and (event.op < 0 or trace.ops[event.op].phase == "forward"):
+            place = places[event.call] if event.call >= 0 else ""
+            own[place] = own.get(place, 0) + event.nbytes
+    failure = trace.failure
+    at_least = (failure is not None and failure.phase == "forward") or next(untold(trace), None) is not None
+    return Saved(own, _inclusive(snapshot, own), at_least, trace.sampled is not None)
+
+
+def _inclusive(snapshot: Snapshot, own: Mapping[str, int]) -> Mapping[str, int]:
+    sums = {module.path: own.get(module.path, 0) for module in snapshot.modules}
+    sums.setdefault("", own.get("", 0))
+    for path, nbytes in own.items():
+        if path not in sums:
+            sums[above_of(path, sums)] += nbytes
+    for module in reversed(snapshot.modules):
+        if module.path:
+            sums[above_of(module.path, sums)] += sums[module.path]
+    return sums
+
+
+def untold(trace: Trace) -> Iterator[int]:
+    """Operators that keep what only a real run tells: the workspace of a recurrent layer's kernel on a CPU."""
+    for index, record in enumerate(trace.ops):
+        if record.name == "aten.mkldnn_rnn_layer" and record.phase == "forward" and record.outputs[-1].numel == 0:
+            yield index
+
+
+def live(trace: Trace) -> Iterator[tuple[int, MemoryEvent, int]]:
+    """(index of the event, event, live bytes after it) in order, as in any step but the first: the optimizer's state,
+    which the first step makes, is there from the start."""
+    now = sum(event.nbytes for event in trace.events if event.kind == "allocate" and event.category == "optimizer")
+    for index, event in enumerate(trace.events):
+        if event.kind != "save" and event.category != "optimizer":
+            now += event.nbytes if event.kind == "allocate" else -event.nbytes
+        yield index, event, now
+
+
+def peak(snapshot: Snapshot, trace: Trace) -> Peak:
+    """The high-water mark of live bytes: parameters, buffers and inputs, what the forward makes and autograd keeps,
+    gradients, optimizer state, and what is on its way. Workspaces of kernels and the allocator's rounding are left out.
+    """
+    highest = max(live(trace), key=lambda each: each[2], default=None)
+    if highest is None:
+        return Peak(0, -1, "", {})
+    last, at, nbytes = highest
+    kinds: dict[str, int] = {}
+    for index, event in enumerate(trace.events):
+        there = index <= last or (event.kind == "allocate" and event.category == "optimizer")
+        if event.kind == "save" or not there or (event.kind == "free" and event.category == "optimizer"):
+            continue
+        kinds[event.category] = kinds.get(event.category, 0) + (
+            event.nbytes if event.kind == "allocate" else -event.nbytes
+        )
+    call = trace.ops[at.op].call if at.op >= 0 else -1
+    path = charged_places(snapshot, trace)[call] if call >= 0 else ""
+    return Peak(nbytes, at.op, path, {name: held for name, held in kinds.items() if held})

@@ -1,0 +1,160 @@
+"""Loss, backward pass and optimizer step of a traced forward, and whose work each operator of them is.
+
+Autograd numbers its nodes in the order that they are made, so the numbers at which module calls begin and end say which
+call made a node; in the backward pass the running node is asked for its number.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from numel import torch_private
+from numel.errors import InputsError
+from numel.facts.trace import Phase
+from numel.tracing.calls import Calls
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What comes after the forward. `loss` makes one number of the output (`None`: the output's own `.loss`, else the
+    mean of its floating tensors); `optimizer` is one over the model's parameters, or a callable that makes one of
+    parameters (`None`: no step)."""
+
+    loss: Callable[[Any], Any] | None = None
+    optimizer: Any = None
+
+
+class Nodes:
+    """Which module call, and which phase, the operator that is about to run belongs to."""
+
+    __slots__ = ("_calls", "_first", "_made", "_outside", "_own", "phase")
+
+    def __init__(self, calls: Calls) -> None:
+        self.phase: Phase = "forward"
+        self._calls = calls
+        self._first = torch_private.next_node()
+        self._made: list[int] = []  # the call that made each node since
+        self._outside = -1  # whose are the nodes that are made outside of all calls
+        self._own = torch_private.saving()  # hooks on saved tensors that are not the forward's
+        calls.nodes = self
+
+    def told(self) -> None:
+        """Nodes that were made since this was last said belong to the call that is running: a call begins or ends."""
+        current = self._calls.current
+        self._belong(self._outside if current < 0 else current)
+
+    def _belong(self, call: int) -> None:
+        new = torch_private.next_node() - self._first - len(self._made)
+        if new > 0:
+            self._made += [call] * new
+
+    def place(self) -> tuple[int, Phase]:
+        """Whose operator is about to run."""
+        current = self._calls.current
+        if self.phase != "backward":
+            return current, self.phase
+        node = torch_private.running_node()
+        if node is None:
+            return current, "backward"
+        if not torch.is_grad_enabled():
+            return (self._maker(node) if current < 0 else current), "backward"
+        call = current
+        if current < 0:
+            call = self._outside = self._again(node)
+        self._belong(call)  # a reentrant one goes back through what it makes
+        return call, "recompute"
+
+    def parent(self) -> tuple[int, Phase]:
+        """The call that a module call which begins now is part of."""
+        call, phase = self.place()
+        return (self._calls.current, phase) if phase == "forward" else (call, phase)
+
+    def hooks(self) -> Any:
+        """What the forward itself does with tensors that are saved from here on; `None` where nothing."""
+        found = torch_private.saving()
+        return None if found is self._own else found
+
+    def _maker(self, node: Any) -> int:
+        """The call that made a node; what accumulates gradients has no number, and belongs to no call."""
+        at = node._sequence_nr() - self._first
+        return self._made[at] if 0 <= at < len(self._made) else -1
+
+    def _again(self, node: Any) -> int:
+        """The call that had a part of itself checkpointed, which `node` now needs again."""
+        return self._calls.outside_of_hooks(self._maker(node))
+
+
+def loss_of(outputs: Any, loss: Callable[[Any], Any] | None) -> tuple[torch.Tensor | None, str]:
+    """The number to go back from, and how it came about; `None` where nothing of it can train.
+
+    Raises `InputsError` for a loss that is no single number.
+    """
+    if loss is not None:
+        made, how = loss(outputs), "the loss that was given"
+    else:
+        made, how = _own_loss(outputs), "the output's own loss"
+        if made is None:
+            each = [t for t in _floating(outputs) if t.requires_grad]
+            if not each:
+                return None, "no output that trains"
+            means = [t.abs().mean() if t.is_complex() else t.mean() for t in each]
+            made, how = sum(means[1:], means[0]), "the mean of its floating outputs"
+    if not isinstance(made, torch.Tensor) or made.numel() != 1:
+        what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else repr(type(made).__name__)
+        raise InputsError(f"loss: returned {what}; expected one number, as of a tensor's mean()")
+    return (made if made.requires_grad else None), how
+
+
+def _own_loss(outputs: Any) -> torch.Tensor | None:
+    found = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+    return found if isinstance(found, torch.Tensor) and found.numel() == 1 else None
+
+
+def _floating(outputs: Any) -> Iterable[torch.Tensor]:
+    """The floating tensors of an output, in order: of tuples, mappings and dataclasses."""
+    pending, seen = [outputs], set()
+    while pending:
+        each = pending.pop()
+        if isinstance(each, torch.Tensor):
+            if (each.is_floating_point() or each.is_complex()) and id(each) not in seen:
+                seen.add(id(each))
+                yield each
+        elif isinstance(each, Mapping):
+            pending.extend(reversed(list(each.values())))
+        elif isinstance(each, list | tuple):
+            pending.extend(reversed(each))
+        elif hasattr(each, "__dataclass_fields__"):
+            pending.extend(reversed([getattr(each, name) for name in each.__dataclass_fields__]))
+
+
+def stepping(optimizer: Any, parameters: Mapping[int, torch.Tensor]) -> Any:
+    """An optimizer over stand-ins: `parameters` maps the identity of each tensor of the model to what stands for it.
+
+    One that was given is copied without its hooks and without its state, which its step makes again. Raises
+    `InputsError` for one that holds none of the model's parameters.
+    """
+    if not hasattr(optimizer, "param_groups"):
+        trains = [each for each in parameters.values() if each.requires_grad]
+        made = optimizer(trains)
+        if not hasattr(made, "param_groups"):
+            raise InputsError(f"optimizer: made a {type(made).__name__}; expected a torch.optim.Optimizer")
+        return made
+    own = copy.copy(optimizer)
+    own.__dict__ = {name: value for name, value in vars(optimizer).items() if name != "step"}  # a scheduler's wrapper
+    own.param_groups = []
+    for group in optimizer.param_groups:
+        held = [parameters[id(each)] for each in group["params"] if id(each) in parameters]
+        own.param_groups.append({**group, "params": held})
+    if not any(group["params"] for group in own.param_groups):
+        raise InputsError("optimizer: holds no parameter of this model; expected one over model.parameters()")
+    own.state = defaultdict(dict)
+    for name in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+        if hasattr(own, name):
+            setattr(own, name, OrderedDict())
+    return own

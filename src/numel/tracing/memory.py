@@ -1,0 +1,102 @@
+"""Live bytes: which storages there are, from when to when, and which of them autograd keeps for the backward pass."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from numel import torch_private
+from numel.facts.trace import EventKind, MemoryEvent, OpRecord, Phase
+from numel.tracing.calls import Calls
+
+_MODEL = ("parameter", "buffer")
+
+
+class Memory:
+    """The storages that a run makes, told apart by their numbers for as long as they live.
+
+    `saved` is called with each tensor that autograd saves. A storage that a parameter or a buffer holds is no saved
+    one, and each is saved once.
+    """
+
+    __slots__ = ("_calls", "_categories", "_events", "_kept", "_live", "_ops")
+
+    def __init__(self, calls: Calls, ops: list[OpRecord]) -> None:
+        self._calls = calls
+        self._ops = ops
+        self._events: list[tuple[EventKind, int, int, int, int]] = []  # kind, op, bytes, call, storage
+        self._live: dict[int, tuple[Any, int, int]] = {}  # by number: what tells of the end, bytes, storage
+        self._kept: set[int] = set()  # storages that are saved, or held by the model
+        self._categories: list[str] = []  # of each storage, numbered as they came
+
+    def holds(self, tensors: Iterable[torch.Tensor], category: str) -> None:
+        """Tensors that there are before the run. Of those that share a storage the first one says what it is."""
+        for tensor in tensors:
+            for each in torch_private.inner(tensor):
+                storage = self._made(each, -1, category)
+                if storage is not None and category in _MODEL:
+                    self._kept.add(storage)
+
+    def is_now(self, tensors: Iterable[torch.Tensor], category: str) -> None:
+        """What of them the run itself made is of this category."""
+        for tensor in tensors:
+            for each in torch_private.inner(tensor):
+                known = self._live.get(torch_private.storage_number(each) or 0)
+                if known is not None and self._categories[known[2]] in ("temporary", "activation"):
+                    self._categories[known[2]] = category
+
+    def made(self, outputs: Iterable[torch.Tensor], call: int, phase: Phase) -> None:
+        """Tensors that an operator put out: those in storages that were not there before."""
+        category = "activation" if phase in ("forward", "recompute") else "temporary"
+        for tensor in outputs:
+            for each in torch_private.inner(tensor):
+                self._made(each, call, category)
+
+    def saved(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Autograd keeps a tensor. Returns it."""
+        for each in torch_private.inner(tensor):
+            number = torch_private.storage_number(each)
+            if number is None:
+                continue
+            self._made(each, self._calls.current, "activation")
+            _, nbytes, storage = self._live[number]
+            if storage not in self._kept:
+                self._kept.add(storage)
+                self._events.append(("save", len(self._ops) - 1, nbytes, self._calls.current, storage))
+        return tensor
+
+    def end(self) -> None:
+        """Nothing is told of what comes after."""
+        self._live.clear()
+
+    def events(self) -> tuple[MemoryEvent, ...]:
+        """All that happened, in order."""
+        self.end()
+        told = self._categories
+        return tuple([
+            MemoryEvent(kind, op, nbytes, told[storage], call)
+            for kind, op, nbytes, call, storage in self._events
+        ])  # fmt: skip
+
+    def _made(self, tensor: torch.Tensor, call: int, category: str) -> int | None:
+        """A storage of its own for a tensor's, if it is new; `None` where it is known, or not one."""
+        try:
+            held = tensor.untyped_storage()
+        except (RuntimeError, NotImplementedError):
+            return None
+        number = held._cdata
+        if number in self._live:
+            return None
+        storage, nbytes = len(self._categories), held.nbytes()
+        self._categories.append(category)
+        self._events.append(("allocate", len(self._ops) - 1, nbytes, call, storage))
+
+        def gone(_: Any) -> None:
+            if self._live.pop(number, None) is not None:
+                self._events.append(("free", len(self._ops) - 1, nbytes, call, storage))
+
+        self._live[number] = (weakref.ref(held, gone), nbytes, storage)
+        return storage

@@ -1,0 +1,365 @@
+"""Backward, recompute and the optimizer's step: whose work they are, what is kept for them, and that nothing is left.
+
+The cost of going back through a product y = x · w is one product for the gradient of x, if anything below needs that,
+and one for the gradient of w, if it trains: each as many MACs as the product itself.
+"""
+
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import numel
+from integration.fingerprint import differences, fingerprint
+from numel.errors import InputsError
+
+MODES = ("meta", "fake", "real")
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width, to in pairwise(widths):
+        layers += [nn.Linear(width, to), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def rows(report: numel.Report) -> dict[str, Any]:
+    return {row.path: row for row in report.layers}
+
+
+# ── whose work it is ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_product_goes_back_as_two_and_the_first_one_as_one(mode):
+    report = numel.summary(mlp(8, 16, 4), "f32[3,8]", mode=mode, backward=True)
+    first, last = 3 * 8 * 16, 3 * 16 * 4
+    assert report.macs == first + last
+    assert report.backward_flops == 2 * (first + 2 * last)  # the input needs no gradient
+    each = rows(report)
+    assert (each["0"].backward_flops, each["2"].backward_flops) == (2 * first, 4 * last)
+
+
+def test_what_is_frozen_costs_nothing_back_below_and_one_product_between():
+    model = mlp(8, 8, 8, 8)  # 0, 2, 4
+    one = 3 * 8 * 8
+    for part in (model[0], model[4]):
+        part.requires_grad_(False)
+    each = rows(numel.summary(model, "f32[3,8]", backward=True))
+    assert [each[path].backward_flops for path in ("0", "2", "4")] == [0, 2 * one, 2 * one]
+
+
+def test_an_input_that_needs_a_gradient_gets_one():
+    x = torch.zeros(3, 8, requires_grad=True)
+    model = nn.Linear(8, 4).requires_grad_(False)
+    assert numel.summary(model, x, backward=True).backward_flops == 2 * 3 * 8 * 4
+    assert x.grad is None
+
+
+def test_a_model_that_does_not_train_goes_nowhere_and_says_so():
+    report = numel.summary(mlp(8, 4).requires_grad_(False), "f32[3,8]", backward=True)
+    assert (report.backward_flops, report.saved_nbytes) == (0, 0)
+    assert "no-backward" in [note.code for note in report.notes]
+
+
+def test_without_backward_there_are_no_numbers_of_it():
+    report = numel.summary(mlp(8, 4), "f32[3,8]")
+    assert (report.backward_flops, report.recompute_flops, report.saved_nbytes, report.peak_nbytes) == (None,) * 4
+    assert report.layers[0].backward_flops is None
+
+
+class Block(nn.Module):
+    """Work of its own before, between and after its parts."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(width, width))
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x @ self.w
+        return x + self.down(torch.tanh(self.up(x))) @ self.w
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, width: int, reentrant: bool | None, blocks: int = 2) -> None:
+        super().__init__()
+        self.stem = nn.Linear(width, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
+        self.reentrant = reentrant
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x) if self.reentrant is None else checkpoint(block, x, use_reentrant=self.reentrant)
+        return x
+
+
+@pytest.mark.parametrize("reentrant", [True, False], ids=["reentrant", "non-reentrant"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_checkpointed_block_runs_again_and_each_module_of_it_has_its_part(mode, reentrant):
+    width, tokens = 8, 3
+    plain, again = (
+        numel.summary(Checkpointed(width, each), f"f32[{tokens},{width}]", mode=mode, backward=True)
+        for each in (None, reentrant)
+    )
+    square = tokens * width * width
+    own, part = 2 * square, 2 * square  # of a block: its two products with w; each of up and down
+    block = own + 2 * part
+    assert again.macs == plain.macs == square + 2 * block
+    assert plain.recompute_flops == 0
+    # without reentering, what comes after the last tensor that is needed again does not run: here the last product and
+    # the sum of each block
+    last = 0 if reentrant else 2 * square
+    assert again.recompute_flops == 2 * (2 * block) - 2 * last
+    assert again.backward_flops == plain.backward_flops + again.recompute_flops
+    before, after = rows(plain), rows(again)
+    for path in ("blocks.0.up", "blocks.1.down"):
+        assert after[path].backward_flops - before[path].backward_flops == 2 * part
+        assert after[path].calls == before[path].calls == 1
+    # what the block does itself is charged to the block, and not to a part or to the model
+    assert after["blocks.0"].backward_flops - before["blocks.0"].backward_flops == 2 * block - last
+    assert after[""].backward_flops == after["stem"].backward_flops + sum(
+        after[f"blocks.{i}"].backward_flops for i in range(2)
+    )
+    assert again.saved_nbytes < plain.saved_nbytes
+
+
+class Inside(nn.Module):
+    """A checkpointed function that uses parts of the module, and weights of its own before any part."""
+
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+        self.w = nn.Parameter(torch.ones(8, 8))
+        self.reentrant = reentrant
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(lambda y: torch.tanh(self.fc(torch.tanh(y @ self.w))), x, use_reentrant=self.reentrant)
+
+
+@pytest.mark.parametrize("reentrant", [True, False], ids=["reentrant", "non-reentrant"])
+def test_a_checkpointed_function_belongs_to_the_module_that_has_it(reentrant):
+    model = nn.Sequential(nn.Linear(8, 8), Inside(reentrant))
+    each = rows(numel.summary(model, "f32[3,8]", backward=True))
+    one = 2 * 3 * 8 * 8
+    assert each["1.fc"].backward_flops == 3 * one  # again, and its two gradients
+    assert each["1"].backward_flops == 2 * 3 * one  # and as much for the product with w
+
+
+def test_the_loss_is_what_was_given_or_the_outputs_own_or_a_mean():
+    class Net(nn.Linear):
+        def forward(self, x: torch.Tensor) -> Any:
+            y = super().forward(x)
+            return {"loss": y.sum(), "other": (y @ y.T)}
+
+    one = 2 * 3 * 4 * 8
+    given = "f32[3,8]"
+    assert numel.summary(Net(8, 4), given, backward=True).backward_flops == one
+    mean = numel.summary(nn.Linear(8, 4), given, loss=lambda y: (y @ y.T).mean())
+    assert mean.backward_flops == one + 2 * (2 * 3 * 3 * 4)  # y · yᵀ goes back to both of its sides
+    root = rows(mean)[""]
+    assert root.backward_flops == mean.backward_flops
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 4), nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return SimpleNamespace(loss=None), [self.a(x)], {"b": self.b(x), "n": 3}
+
+    assert numel.summary(Two(), given, backward=True).backward_flops == 2 * one
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [(lambda y: y, r"loss: returned a tensor of shape \(3, 4\); expected one number"), (lambda y: "no", "'str'")],
+)
+def test_a_loss_that_is_no_number_is_one_line(loss, says):
+    with pytest.raises(InputsError, match=says):
+        numel.summary(nn.Linear(8, 4), "f32[3,8]", loss=loss)
+
+
+def test_a_loss_that_raises_leaves_the_forwards_numbers_whole():
+    def loss(y: torch.Tensor) -> torch.Tensor:
+        raise KeyError("labels")
+
+    report = numel.summary(nn.Linear(8, 4), "f32[3,8]", loss=loss)
+    assert report.trace is not None
+    assert report.trace.failure is not None
+    assert (report.trace.failure.phase, report.trace.failure.error) == ("backward", "KeyError")
+    assert report.macs == 3 * 8 * 4
+    assert report.costs.total.exact
+    assert report.backward is not None
+    assert report.backward.total.at_least
+    assert not report.exact
+
+
+class Wall(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        raise ValueError("no way back")
+
+
+def test_a_backward_pass_that_stops_makes_lower_bounds_of_every_module():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(Wall.apply(self.a(x)))
+
+    report = numel.summary(Net(), "f32[3,8]", backward=True)
+    each = rows(report)
+    assert report.costs.total.exact
+    assert each["b"].backward_flops == 2 * 2 * 3 * 8 * 8
+    assert each["a"].backward.at_least
+    assert each["a"].backward_flops == 0
+
+
+# ── what is kept ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_saved_is_each_storage_once_without_the_models_own(mode):
+    # linear keeps its input and its weight (the model's own), relu what it puts out, which the next linear keeps, too
+    model = mlp(8, 16, 4)
+    report = numel.summary(model, "f32[3,8]", mode=mode, backward=True)
+    assert report.saved_nbytes == 4 * 3 * (8 + 16)
+    each = rows(report)
+    assert [each[path].saved_nbytes for path in ("0", "1", "2")] == [4 * 3 * 8, 4 * 3 * 16, 0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_peak_of_a_small_step_is_what_is_written_down_by_hand(mode):
+    # y = relu(x · w) with 3 rows, 8 → 16, no bias; the mean of y goes back, and there is no optimizer.
+    # At the peak: w, x, h = x · w kept by nobody (relu keeps its own output y), y, the loss, the gradient of y expanded
+    # from one number (4 bytes) and divided (a tensor), then through relu (another one): g(y) and g(h) live at once, and
+    # then g(h) with the gradient of w, when g(y) is gone.
+    model = nn.Sequential(nn.Linear(8, 16, bias=False), nn.ReLU())
+    report = numel.summary(model, "f32[3,8]", mode=mode, backward=True)
+    w, x, y = 4 * 8 * 16, 4 * 3 * 8, 4 * 3 * 16
+    loss = one = 4
+    assert report.peak_nbytes == w + x + y + loss + one + max(2 * y, y + w)
+    assert report.peak.by_category["parameter"] == w
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("optimizer", "moments"), [("adamw", 2), ("sgd", 0), (torch.optim.Adagrad, 1)])
+def test_an_optimizers_state_is_there_at_the_peak(mode, optimizer, moments):
+    model = mlp(32, 64, 16)
+    params = numel.count(model).params
+    report = numel.summary(model, "f32[3,32]", mode=mode, optimizer=optimizer)
+    steps = 4 * 4 if moments else 0  # a counter for each of four parameters
+    assert report.peak.by_category.get("optimizer", 0) == 4 * params * moments + steps
+    assert report.peak.by_category["gradient"] == 4 * params
+    assert report.optimizer.total.elementwise >= params
+    assert report.optimizer.total.macs == 0
+
+
+def test_live_bytes_never_go_below_zero_and_frees_are_of_what_was_allocated():
+    report = numel.summary(Checkpointed(8, False), "f32[3,8]", optimizer="adam")
+    live = 0
+    for event in report.trace.events:
+        if event.kind != "save":
+            live += event.nbytes if event.kind == "allocate" else -event.nbytes
+            assert live >= 0
+    kinds = {event.category for event in report.trace.events}
+    assert kinds == {"parameter", "input", "activation", "gradient", "optimizer", "temporary"}
+
+
+def test_an_lstm_on_a_cpu_keeps_a_workspace_that_only_a_real_run_tells():
+    model = nn.LSTM(8, 16)
+    stood_in, real = (numel.summary(model, "f32[5,2,8]", mode=mode, backward=True) for mode in ("auto", "real"))
+    assert stood_in.mode == "fake"
+    assert stood_in.saved_nbytes < real.saved_nbytes
+    assert not stood_in.exact
+    assert "workspace" in [note.code for note in stood_in.notes]
+    assert not real.saved_for_backward.at_least
+
+
+# ── nothing is left ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fails", [False, True], ids=["works", "raises"])
+def test_a_training_step_leaves_no_trace(mode, fails):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(4 * 36, 2))
+    model[4].weight.grad = torch.ones_like(model[4].weight)
+    model[0].weight.register_hook(lambda g: g * 2)
+    before = fingerprint(model)
+
+    def loss(y: torch.Tensor) -> torch.Tensor:
+        if fails:
+            raise RuntimeError("no")
+        return F.cross_entropy(y, torch.zeros(len(y), dtype=torch.int64, device=y.device))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = numel.summary(model, "f32[2,3,8,8]", mode=mode, loss=loss, optimizer="adamw")
+    assert (report.trace.failure is not None) == fails
+    assert not differences(before, fingerprint(model))
+    assert torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_optimizer_that_is_given_is_as_before(mode):
+    model = mlp(8, 4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model(torch.ones(2, 8)).sum().backward()
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)  # wraps `step` on the instance
+    called: list[Any] = []
+    optimizer.register_step_post_hook(lambda *_: called.append(1))
+    state = {k: {n: v.clone() for n, v in each.items()} for k, each in optimizer.state.items()}
+    before = (fingerprint(model), [list(map(id, g["params"])) for g in optimizer.param_groups], vars(optimizer).copy())
+    report = numel.summary(model, "f32[2,8]", mode=mode, optimizer=optimizer)
+    after = (fingerprint(model), [list(map(id, g["params"])) for g in optimizer.param_groups], vars(optimizer).copy())
+    assert report.trace.failure is None
+    assert not differences(before[0], after[0])
+    assert before[1:] == after[1:]
+    assert all(torch.equal(v, state[k][n]) for k, each in optimizer.state.items() for n, v in each.items())
+    assert not called
+    assert scheduler.last_epoch == 0
+
+
+def test_attention_without_numel_is_what_it_was():
+    q = torch.empty(1, 2, 8, 4, device="meta", requires_grad=True)
+    name = type(F.scaled_dot_product_attention(q, q, q).grad_fn).__name__
+    numel.summary(nn.MultiheadAttention(8, 2), "f32[4,1,8], f32[4,1,8], f32[4,1,8]", backward=True)
+    assert type(F.scaled_dot_product_attention(q, q, q).grad_fn).__name__ == name
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "says"),
+    [
+        ("adamv", "expected one of"),
+        (3, "expected a torch.optim.Optimizer"),
+        (torch.optim.SGD([torch.ones(1)]), "holds no"),
+    ],
+)
+def test_what_is_no_optimizer_of_this_model_is_one_line(optimizer, says):
+    with pytest.raises(InputsError, match=says):
+        numel.summary(mlp(8, 4), "f32[2,8]", optimizer=optimizer)
+
+
+def test_a_saved_report_gives_the_same_training_numbers(tmp_path):
+    report = numel.summary(Checkpointed(8, True), "f32[3,8]", optimizer="adamw")
+    report.save(tmp_path / "r.json")
+    again = numel.load(tmp_path / "r.json")
+    for name in ("backward_flops", "recompute_flops", "saved_nbytes", "peak_nbytes", "peak", "layers"):
+        assert getattr(again, name) == getattr(report, name)
