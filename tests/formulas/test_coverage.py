@@ -7,17 +7,6 @@ import torch
 from formulas.counting import total, whole
 from numel.analyses.formulas import find
 
-# Operators of torch's core set, which everything else decomposes to, that have no formula.
-# Backward: their scalar operations have no definition; the products of a backward are mm, bmm and convolution.
-_BACKWARD = {
-    "aten._adaptive_avg_pool2d_backward",
-    "aten.avg_pool2d_backward",
-    "aten.embedding_dense_backward",
-    "aten.max_pool2d_with_indices_backward",
-    "aten.native_group_norm_backward",
-    "aten.native_layer_norm_backward",
-}
-
 
 def _core() -> set[str]:
     """Operators with the tag `core`, one name for all overloads."""
@@ -38,9 +27,8 @@ def test_the_core_of_torch_is_found_at_all():
     assert len(_core()) > 150
 
 
-def test_every_core_operator_has_a_formula_or_a_reason():
-    missing = {each.rpartition(".")[0] for each in _core() if find(each) is None}
-    assert missing == _BACKWARD
+def test_every_core_operator_has_a_formula():
+    assert {each.rpartition(".")[0] for each in _core() if find(each) is None} == set()
 
 
 def test_every_layer_of_torch_nn_that_multiplies_has_macs():

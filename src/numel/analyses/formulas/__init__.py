@@ -2,6 +2,7 @@
 
 from numel.analyses.formulas import (  # noqa: F401  each registers its operators
     attention,
+    backward,
     convolution,
     elementwise,
     embedding,

@@ -409,7 +409,8 @@ def fused_dropout(self: TensorSpec, p: Any, *_: Any, outputs: Any, **named: Any)
 # --- pooling and resampling ------------------------------------------------------------------------------------------
 
 
-def _window(kernel: Any, dims: int) -> int:
+def window(kernel: Any, dims: int) -> int:
+    """Elements of a window; one size stands for all sides."""
     sizes = tuple(kernel) if isinstance(kernel, tuple | list) else (kernel,)
     return int(prod(sizes if len(sizes) == dims else sizes * dims))
 
@@ -417,7 +418,7 @@ def _window(kernel: Any, dims: int) -> int:
 def _pool(dims: int) -> Callable[..., Cost]:
     def counted(*args: Any, outputs: Any, **named: Any) -> Cost:
         """One operation per element of the window of each output; where the window hangs over the edge too."""
-        return Cost(elementwise=first(outputs).numel * _window(argument(args, named, 1, "kernel_size"), dims))
+        return Cost(elementwise=first(outputs).numel * window(argument(args, named, 1, "kernel_size"), dims))
 
     return counted
 
