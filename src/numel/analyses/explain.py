@@ -248,7 +248,8 @@ def _tensors(snapshot: Snapshot, held: Sequence[TensorRecord], total: str) -> Ta
             said.append(f"tied to {first.alias_of}: counted there")
         nbytes = sum(shares[id(t)].nbytes for t in each)
         numel = None if first.numel is None else n * first.numel
-        rows.append((pattern if n > 1 else first.path, Quantity(numel, "count"), Quantity(nbytes, "bytes"), "; ".join(said)))
+        name = pattern if n > 1 else first.path
+        rows.append((name, Quantity(numel, "count"), Quantity(nbytes, "bytes"), "; ".join(said)))
     columns = (
         Column("path", "tensor", "path"), Column("numel", "elements", "count"), Column("nbytes", "size", "bytes"),
         Column("shape", "shape"),

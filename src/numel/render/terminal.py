@@ -220,9 +220,10 @@ def _table(table: Table, width: int) -> Iterator[Line]:
     below: list[Cell] = []
     if table.sentences:
         below = [row[-1] for row in table.rows]
-        rows = tuple(row[:-1] for row in table.rows)
         total = None if table.total is None else table.total[:-1]
-        table = replace(table, columns=table.columns[:-1], rows=rows, total=total)
+        table = replace(
+            table, columns=table.columns[:-1], rows=tuple(row[:-1] for row in table.rows), total=total
+        )  # fmt: skip
     if table.title:
         yield from ([Segment(line, _BOLD)] for line in _wrapped(printable(table.title), width))
     if not table.columns:

@@ -16,7 +16,8 @@ from numel.facts.trace import OpRecord, TensorSpec
 
 _MOST = 48  # numbers in one expression; what is longer is not read, and stands as the number that it is
 _SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly an expression holds together
-_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_SUPERSCRIPTS = str.maketrans("0123456789", _RAISED)
 
 
 class Size(int):
@@ -78,7 +79,8 @@ class Size(int):
         if type(other) is not int or other < 2 or modulus is not None:
             return pow(int(self), other, modulus)
         raised = str(other).translate(_SUPERSCRIPTS)
-        return Size(int(self) ** other, f"{self._in(_ATOM)}{raised}", _ATOM, self._numbers)
+        based = f"({self._text})" if self._text[-1] in _RAISED else self._in(_ATOM)
+        return Size(int(self) ** other, f"{based}{raised}", _ATOM, self._numbers)
 
     def __neg__(self) -> Size:
         if self._opposite is not None and self._opposite[1]:  # the negation of a negation rounded down is rounded up
@@ -99,7 +101,7 @@ def _sum(left: Any, right: Any) -> Any:
     if a is None or b is None:
         return NotImplemented
     if not a or not b:
-        return b if not a else a
+        return a or b
     return Size(int(a) + int(b), f"{a._in(_SUM)} + {b._in(_PRODUCT)}", _SUM, a._numbers + b._numbers)
 
 
