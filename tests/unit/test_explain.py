@@ -13,8 +13,10 @@ from formulas.expressions import value_of
 from numel.analyses.explain import find, others
 from numel.analyses.formulas import Cost
 from numel.analyses.formulas.arithmetic import Size, worked
+from numel.document.blocks import at_least
 from numel.errors import ViewError
 from numel.facts import CallRecord, ModuleRecord, OpRecord, Snapshot, TensorRecord, TensorSpec, Trace, dtype
+from numel.facts.trace import Failure
 from numel.results import Report, from_saved
 
 F32 = dtype("f32")
@@ -180,6 +182,15 @@ def test_an_operator_without_a_cost_is_named_and_not_zero():
     at = found["operator"].index("lib.odd")
     assert found["macs"][at] is None
     assert "no cost is known" in found["arithmetic"][at]
+
+
+def test_a_forward_that_stopped_leaves_lower_bounds_and_says_where():
+    report = net()
+    stopped = Failure("head", "torch.nn.Linear", (spec(2, 5, 4),), "ValueError", "no")
+    document = Report(report.snapshot, replace(report.trace, failure=stopped)).explain().document()
+    (found,) = (each for each in document.tables if each.title == "Operators")
+    assert at_least(found.total[2])
+    assert any("stopped in head" in getattr(block, "text", "") for block in document.blocks)
 
 
 def test_a_saved_report_explains_the_same():

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from numel.analyses.cost import Costs, Work, charged, work
 from numel.analyses.layers import Layer
-from numel.analyses.summary import batch_size, title
+from numel.analyses.summary import batch_size, failure, title
 from numel.document import Block, Cell, Column, Document, Heading, Quantity, Table, Text, marked
 from numel.errors import ViewError
 from numel.facts import OpRecord, Snapshot, TensorRecord, TensorSpec, Totals, Trace, above_of, tensors_in
@@ -112,12 +112,13 @@ def steps(trace: Trace, places: Sequence[str], inside: Sequence[str]) -> tuple[S
     from numel.analyses.formulas.arithmetic import worked
 
     kept: dict[str, bool] = {}
+    chosen = frozenset(inside)
     groups: dict[str, tuple[OpRecord, int, int]] = {}
     sampled = len(trace.ops) if trace.sampled is None else trace.sampled
     for index, record in enumerate(trace.ops):
         place = places[record.call] if record.call >= 0 else ""
         if place not in kept:
-            kept[place] = any(_within(place, each) for each in inside)
+            kept[place] = _within(place, chosen)
         if not kept[place]:
             continue
         key = f"{record.op}\0{record.args}\0{record.kwargs}\0{record.outputs}"
@@ -133,8 +134,11 @@ def steps(trace: Trace, places: Sequence[str], inside: Sequence[str]) -> tuple[S
     return tuple(found)
 
 
-def _within(path: str, above: str) -> bool:
-    return not above or path == above or path.startswith(above + ".")
+def _within(path: str, chosen: Container[str]) -> bool:
+    """Whether a path is one of the chosen, or below one."""
+    while path and path not in chosen:
+        path = path.rpartition(".")[0]
+    return path in chosen
 
 
 def _operands(record: OpRecord) -> str:
@@ -156,18 +160,20 @@ def document(
     by_path = {row.path: row for row in rows}
     chosen = [by_path[path] for path in place.paths]
     blocks.append(_numbers(chosen, trace))
+    paths = frozenset(place.paths)
+    if trace is not None and place.only not in _OF_TENSORS:
+        done = sum((row.work for row in chosen if row.work is not None), Work())
+        blocks += _operators(steps(trace, charged(snapshot, trace), place.paths), done, place.only)
     if place.only not in _OF_OPERATORS:
-        held = [t for t in snapshot.tensors if any(_within(t.path, path) for path in place.paths)]
-        held = [t for t in held if _counts_in(t, place.only)]
+        held = [t for t in snapshot.tensors if _within(t.path, paths) and _counts_in(t, place.only)]
         if held:
             blocks.append(_tensors(snapshot, held, place.only or "params"))
-    if trace is not None and place.only not in _OF_TENSORS:
-        blocks += _operators(steps(trace, charged(snapshot, trace), place.paths), place.only)
     if len(chosen) == 1:
         blocks += _sum(snapshot, rows, chosen[0])
     if place.label == WHOLE:
         table = others(snapshot, trace, costs, rows)
         blocks += [table] if table.rows else []
+    blocks += failure(trace)
     return Document(tuple(blocks))
 
 
@@ -260,7 +266,8 @@ def _tensors(snapshot: Snapshot, held: Sequence[TensorRecord], total: str) -> Ta
     return Table("Tensors", columns, tuple(rows), caption=caption, sentences=True)
 
 
-def _operators(found: Sequence[Step], only: str) -> Iterator[Block]:
+def _operators(found: Sequence[Step], done: Work, only: str) -> Iterator[Block]:
+    """The operators that count, and what `done`, the work of the place, says of what was not seen of it."""
     from numel.analyses.formulas.registry import derivation
 
     key = {"flops": "macs", "executed_macs": "macs", "": ""}.get(only, only)
@@ -268,9 +275,9 @@ def _operators(found: Sequence[Step], only: str) -> Iterator[Block]:
     rest = sum(s.calls for s in found) - sum(s.calls for s in shown)
     rows: list[tuple[Cell, ...]] = []
     for step in shown:
-        done = step.work
+        each = step.work
         unknown = step.one.uncosted > 0
-        cells = (None, None) if unknown else (done.cell("macs"), done.cell("elementwise"))
+        cells = (None, None) if unknown else (each.cell("macs"), each.cell("elementwise"))
         rows.append((step.op.rpartition(".")[0], step.calls, *cells, _sentence(step)))
     if not rows:
         yield Text(f"{rest} operator calls, none of which counts here" if rest else "no operator ran here")
@@ -279,7 +286,7 @@ def _operators(found: Sequence[Step], only: str) -> Iterator[Block]:
         Column("operator", "operator"), Column("calls", "calls", "integer"), Column("macs", "MACs", "ops"),
         Column("elementwise", "elementwise", "ops"), Column("arithmetic", "arithmetic"),
     )  # fmt: skip
-    all_of = sum((step.work for step in shown), Work())
+    all_of = sum((step.work for step in shown), Work(unseen=done.unseen, sampled=done.sampled))
     total = ("total", all_of.ops, all_of.cell("macs"), all_of.cell("elementwise"), "")
     left = f"{rest} more calls of operators that are free here (views, copies, look-ups)" if rest else ""
     yield Table("Operators", columns, tuple(rows), total=total, caption=left, sentences=True)
