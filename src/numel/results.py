@@ -16,6 +16,7 @@ from numel.views import Viewable
 
 if TYPE_CHECKING:
     from numel.analyses.cost import Costs
+    from numel.analyses.explain import Place
     from numel.analyses.layers import Layer
     from numel.analyses.memory import Peak, Saved
 
@@ -250,6 +251,15 @@ class Report(Viewable):
         own = {"layers": "layers", "tensors": "tensor", "operators": "operator"}[self.view]
         return ["tensor" if largest else own]
 
+    def explain(self, path: str | None = None) -> Explanation:
+        """What made a row or a total: tensors, operators with their arithmetic, and the rows that add up to it.
+
+        `path` is that of a layer or a tensor, a folded label ("layers.0–31"), a total by name ("params", "macs",
+        "nbytes" ...), or `None` for the whole model, which is also told from other ways of counting.
+        Raises `ViewError` for what there is not.
+        """
+        return Explanation(self, analyses.explain.find(self.snapshot, path))
+
     # ── saved ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def saved(self) -> Mapping[str, Any]:
@@ -279,6 +289,27 @@ class Report(Viewable):
             "layers": [_row(layer) for layer in self.layers],
             "facts": encode(self.snapshot, self.trace),
         }
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation(Viewable):
+    """What made the numbers of one place of a report: see `Report.explain`."""
+
+    report: Report
+    place: Place
+
+    def document(self, **display: Any) -> Document:
+        """Numbers, tensors, operators with their arithmetic, the sum, and for the whole model other conventions."""
+        _takes_none(display)
+        of = self.report
+        return analyses.explain.document(of.snapshot, of.trace, of.costs, of.layers, self.place)
+
+    def saved(self) -> Mapping[str, Any]:
+        """The tables as columns by their titles; the facts are the report's, which this does not repeat."""
+        document = self.document()
+        tables = {table.title or "Numbers": table.to_dict() for table in document.tables}
+        target = self.report.snapshot.provenance.target
+        return {"schema": SCHEMA, "kind": "explanation", "target": target, "path": self.place.label, "tables": tables}
 
 
 def _row(layer: Layer) -> dict[str, Any]:

@@ -102,6 +102,23 @@ def test_trace_shows_operators(here: Path, capsys: pytest.CaptureFixture[str]):
     assert run(capsys, "trace", "nets.py:Net")[0] == 2
 
 
+def test_explain_writes_the_arithmetic_out(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, err = run(capsys, *SUMMARY, "--explain", "first")
+    assert (code, err) == (0, "")
+    assert "f32[5,3] · f32[4,3] · f32[4] → f32[5,4]: MACs 5 × 4 × 3 = 60" in " ".join(out.split())
+    run(capsys, *SUMMARY, "-o", "r.json")
+    assert run(capsys, "load", "r.json", "--explain", "first") == run(capsys, "summary", "r.json", "--explain", "first")
+    assert run(capsys, "load", "r.json", "--explain", "first")[1] == out
+    assert "Why another tool says something else" in run(capsys, "trace", *SUMMARY[1:], "--explain", "total")[1]
+
+
+def test_explain_of_what_there_is_not_names_what_is_near(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, err = run(capsys, *SUMMARY, "--explain", "frist")
+    assert (code, out) == (2, "")
+    assert err == "numel: explain 'frist': no layer, tensor or total is called so; did you mean first?\n"
+    assert "takes no depth" in run(capsys, *SUMMARY, "--explain", "first", "-d", "2")[2]
+
+
 def test_a_failed_forward_prints_what_ran_and_exits_with_1(here: Path, capsys: pytest.CaptureFixture[str]):
     code, out, err = run(capsys, "summary", "nets.py:Broken", "-i", "f32[5,3]")
     assert (code, err) == (1, "")

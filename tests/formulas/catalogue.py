@@ -20,8 +20,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from formulas.expressions import value_of
 from numel import torch_private
 from numel.analyses.formulas import Cost, cost, traffic
+from numel.analyses.formulas.arithmetic import Worked, worked
 from numel.analyses.formulas.free import COPIES, INDEXING, VIEWS
 from numel.facts import OpRecord
 from numel.tracing.calls import Calls
@@ -113,14 +115,26 @@ def _moved(made: torch.Tensor, given: list[torch.Tensor], scalars: list[float]) 
     return bool((pool[nearest] == values).all())
 
 
+def _gives(told: Worked) -> bool:
+    """Whether what is written out gives the numbers."""
+    if told.cost is None:
+        return not (told.macs or told.elementwise or told.executed)
+    executed = value_of(told.executed) if told.executed else told.cost.macs
+    found = value_of(told.macs), value_of(told.elementwise), executed
+    return found == (told.cost.macs, told.cost.elementwise, told.cost.executed_macs)
+
+
 def _priced(records: list[OpRecord], unknown: dict[str, set[str]], raised: set[str], sample: str) -> list[Cost] | None:
     found = []
     for record in records:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             priced = cost(record)
+            told = worked(record)
             moved = traffic(record)
         raised.update(str(each.message) for each in caught)
+        if told.cost != priced or not _gives(told):
+            raised.add(f"{record.op} explains another number than it counts: {told}")
         if moved.read < 0 or moved.written < 0 or (priced is not None and min(priced.macs, priced.elementwise) < 0):
             raised.add(f"{record.op} is less than nothing")
         if priced is None:

@@ -193,8 +193,8 @@ def test_a_unit_of_an_lstm_goes_back_in_twenty_three_operations():
     torch.autograd.backward([h1, c1], [dh, dc])
 
     def back() -> list[Counted]:
-        ci, cf, cg, co, cc, dh1, dc1 = (Counted(float(each)) for each in (i, f, g, o, c0, dh, dc))
-        t = Counted.of(tanh(float(c1)))
+        ci, cf, cg, co, cc, dh1, dc1 = (Counted(each.item()) for each in (i, f, g, o, c0, dh, dc))
+        t = Counted.of(tanh(c1.item()))
         through = dc1 + dh1 * co * (1 - t * t)
         d_o = dh1 * t * co * (1 - co)
         d_i = through * cg * ci * (1 - ci)

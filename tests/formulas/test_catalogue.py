@@ -35,7 +35,7 @@ def test_the_catalogue_was_really_run(found):
     assert found["samples"] > 2000
 
 
-def test_no_formula_raises_on_a_legal_call(found):
+def test_no_formula_raises_on_a_legal_call_and_its_arithmetic_gives_its_number(found):
     assert found["raised"] == []
 
 

@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from numel.analyses import arrange, cost, groups, layers, memory, params, summary
+    from numel.analyses import arrange, cost, explain, groups, layers, memory, params, summary
 
-__all__ = ["arrange", "cost", "groups", "layers", "memory", "params", "summary"]
+__all__ = ["arrange", "cost", "explain", "groups", "layers", "memory", "params", "summary"]
 
 
 def __getattr__(name: str) -> Any:

@@ -175,7 +175,7 @@ def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD)
     A module that has several places is charged at the one that its caller reaches it by, so that the work of a parent
     is its own and that of the rows below it.
     """
-    places = charged_places(snapshot, trace)
+    places = charged(snapshot, trace)
     own: dict[str, Work] = {}
     operators: dict[str, Work] = {}
     uncosted: dict[str, int] = {}
@@ -249,7 +249,7 @@ def _inclusive(snapshot: Snapshot, own: Mapping[str, Work]) -> Mapping[str, Work
     return sums
 
 
-def charged_places(snapshot: Snapshot, trace: Trace) -> list[str]:
+def charged(snapshot: Snapshot, trace: Trace) -> list[str]:
     """The path that each call is charged to: of all places of its module, one that its caller holds.
 
     A caller holds what no other module that ran stands between. It can hold a module at several places: those of a
@@ -273,20 +273,20 @@ def charged_places(snapshot: Snapshot, trace: Trace) -> list[str]:
         return above
 
     holders = {place: holder(place) for place in first}
-    charged: list[str] = []
+    made: list[str] = []
     turns: dict[tuple[int, str], int] = {}
     for call in trace.calls:
         known = aliases.get(call.path)
         if known is None:
-            charged.append(call.path)
+            made.append(call.path)
             continue
-        above = charged[call.parent] if call.parent >= 0 else ""
+        above = made[call.parent] if call.parent >= 0 else ""
         held = [path for path in known if holders[path] == above] or known[:1]
         numbered = [path for path in held if path.rpartition(".")[2].isdigit()]
         turn = turns.get((call.parent, call.path), 0)
         turns[call.parent, call.path] = turn + 1
-        charged.append(numbered[turn % len(numbered)] if numbered else held[0])
-    return charged
+        made.append(numbered[turn % len(numbered)] if numbered else held[0])
+    return made
 
 
 def _ran(trace: Trace, places: Iterable[str]) -> Mapping[str, Place]:

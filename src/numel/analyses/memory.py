@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from numel.analyses.cost import charged_places
+from numel.analyses.cost import charged
 from numel.document import Cell, marked
 from numel.facts import MemoryEvent, Snapshot, Trace, above_of
 
@@ -51,7 +51,7 @@ def saved(snapshot: Snapshot, trace: Trace) -> Saved:
     >>> saved(s, Trace(events=(MemoryEvent("save", -1, 24),))).nbytes
     24
     """
-    places = charged_places(snapshot, trace)
+    places = charged(snapshot, trace)
     own: dict[str, int] = {}
     for event in trace.events:
         if event.kind == "save" and (event.op < 0 or trace.ops[event.op].phase == "forward"):
@@ -108,5 +108,5 @@ def peak(snapshot: Snapshot, trace: Trace) -> Peak:
             event.nbytes if event.kind == "allocate" else -event.nbytes
         )
     call = trace.ops[at.op].call if at.op >= 0 else -1
-    path = charged_places(snapshot, trace)[call] if call >= 0 else ""
+    path = charged(snapshot, trace)[call] if call >= 0 else ""
     return Peak(nbytes, at.op, path, {name: held for name, held in kinds.items() if held})

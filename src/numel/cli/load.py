@@ -13,9 +13,14 @@ from numel.cli import options as shared
 @click.argument("file")
 @shared.shaping
 @shared.arranging
+@shared.explaining
 @shared.writing
-def load(file: str, output: str | None, format: str | None, unfold: bool, **display: Any) -> None:
+def load(
+    file: str, output: str | None, format: str | None, unfold: bool, explain: str | None, **display: Any
+) -> None:  # fmt: skip
     """Show a result that was saved as .json, in any format, without torch."""
     from numel import api
 
-    shared.write(api.load(file), output, format, fold=False if unfold else None, **display)
+    report = api.load(file)
+    result = report if explain is None else report.explain(explain)
+    shared.write(result, output, format, fold=False if unfold else None, **display)

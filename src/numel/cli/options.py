@@ -111,6 +111,11 @@ shaping: Callable[[F], F] = _stacked(
                  "dtype, operator, tensor. Repeatable."),
 )  # fmt: skip
 
+explaining: Callable[[F], F] = click.option(
+    "--explain", metavar="PATH", help="What made a row or a total: the path of a layer, a folded label as in "
+    "'layers.0–31', params, macs, nbytes ..., or total, which also says why other tools differ.",
+)  # fmt: skip
+
 writing: Callable[[F], F] = _stacked(
     click.option("-o", "--output", metavar="PATH", multiple=True, callback=_once,
                  help="Write to a file whose suffix gives the format: .json .csv .md "

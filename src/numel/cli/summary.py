@@ -16,10 +16,11 @@ from numel.cli import options as shared
 @shared.shaping
 @shared.arranging
 @shared.building
+@shared.explaining
 @shared.writing
 def summary(
     target: str, inputs: str | None, mode: str, backward: bool, optimizer: str | None, options: Any,
-    trust_remote_code: bool, output: str | None, format: str | None, unfold: bool, **display: Any,
+    trust_remote_code: bool, output: str | None, format: str | None, unfold: bool, explain: str | None, **display: Any,
 ) -> int:  # fmt: skip
     """Show TARGET layer by layer: parameters and, with inputs, MACs and FLOPs.
 
@@ -33,5 +34,6 @@ def summary(
             trust_remote_code=trust_remote_code,
         )
         _ = report.layers
-    shared.write(report, output, format, fold=False if unfold else None, **display)
+    result = report if explain is None else report.explain(explain)
+    shared.write(result, output, format, fold=False if unfold else None, **display)
     return shared.finished(report, target, silent=output is not None or format in ("csv", "json"))

@@ -76,7 +76,8 @@ class Table:
     that is of unit "path", a renderer that draws the tree leaves out what the row above has said already.
 
     `kind` "facts" is a two-column list of names and quantities (a footer) that is drawn without a header.
-    `total` is a last row that sums the others.
+    `total` is a last row that sums the others. With `sentences` the last column holds text that is too long for a
+    column: where lines have a width it stands below its row.
     """
 
     title: str
@@ -86,6 +87,7 @@ class Table:
     total: tuple[Cell, ...] | None = None
     kind: Literal["table", "facts"] = "table"
     caption: str = ""
+    sentences: bool = False
 
     def __post_init__(self) -> None:
         width = len(self.columns)

@@ -40,6 +40,7 @@ SUFFIXES: tuple[str, ...] = (".txt",)
 _LEAST_WIDTH = 20
 _LEAST_LABEL = 12  # columns of a name that the guides of a deep tree leave
 _GAP = 2
+_INDENT = 4  # of a sentence below its row
 _BAR = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _KEPT = frozenset({"params", "macs", "tied_to"})  # columns that a narrow screen loses last
@@ -216,6 +217,13 @@ def _label(field: _Field, names: list[str], extra: Sequence[int]) -> _Field:
 
 
 def _table(table: Table, width: int) -> Iterator[Line]:
+    below: list[Cell] = []
+    if table.sentences:
+        below = [row[-1] for row in table.rows]
+        total = None if table.total is None else table.total[:-1]
+        table = replace(
+            table, columns=table.columns[:-1], rows=tuple(row[:-1] for row in table.rows), total=total
+        )  # fmt: skip
     if table.title:
         yield from ([Segment(line, _BOLD)] for line in _wrapped(printable(table.title), width))
     if not table.columns:
@@ -245,6 +253,9 @@ def _table(table: Table, width: int) -> Iterator[Line]:
         if is_total:
             yield [rule]
         yield _row(shown, index, trunks[index], is_total)
+        if index < len(below) and below[index]:
+            for line in _wrapped(cell_text(below[index]), width - _INDENT):
+                yield [Segment(" " * _INDENT + line, _DIM)]
     if hidden:
         keys = ", ".join(printable(field.column.key) for field in hidden)
         text = f"columns hidden at this width: {keys}; widen or choose --columns"

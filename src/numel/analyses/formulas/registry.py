@@ -93,6 +93,15 @@ def registered() -> tuple[str, ...]:
     return tuple(_FORMULAS)
 
 
+def derivation(op: str) -> str:
+    """What the formula of an operator says of itself, in one paragraph; "" where there is none."""
+    return _said(find(op))
+
+
+def _said(function: Formula | None) -> str:
+    return "" if function is None else " ".join((function.__doc__ or "").partition("\n\n")[0].split())
+
+
 def described(text: str = "") -> tuple[tuple[str, str, str], ...]:
     """(operator, family, derivation) of each formula whose operator's name holds `text`, by name.
 
@@ -105,7 +114,7 @@ def described(text: str = "") -> tuple[tuple[str, str, str], ...]:
     """
     wanted = _key(text)
     return tuple(
-        (name, function.__module__.rpartition(".")[2], " ".join((function.__doc__ or "").partition("\n\n")[0].split()))
+        (name, function.__module__.rpartition(".")[2], _said(function))
         for name, function in sorted(_FORMULAS.items())
         if wanted in name
     )
@@ -129,7 +138,7 @@ def cost(record: OpRecord) -> Cost | None:
         return None
     if result is None or isinstance(result, Cost):
         return result
-    if type(result) is int and result >= 0:
+    if isinstance(result, int) and not isinstance(result, bool) and result >= 0:
         return Cost(macs=result)
     _warn(record, f"returned {result!r}, where MACs (an int from 0), a Cost or None was expected")
     return None
