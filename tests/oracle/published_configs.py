@@ -32,7 +32,7 @@ GRID = "pixel_values: f32[{1} * {2},1176]"  # as many patches of 3 · 2 · 14 ·
 class Published:
     """`macs(config, *sizes)` is what the closed formula gives for `inputs`, in which the sizes are put.
 
-    `params` is published (`None`: no figure of this part of a model is); of these, `apart` elements are not
+    `params` is published (`None`: no count of this very model is); of these, `apart` elements are not
     among the parameters in transformers, which keeps them as buffers or ties them. `image_tokens` places of a text row
     stand for the image. `flagged` is the reason why numel gives no exact figure; then its figure is a lower bound.
     """
@@ -84,6 +84,7 @@ PUBLISHED = (
     ),
     _of(
         "mistralai/Mistral-7B-v0.1", "MistralForCausalLM", 7_241_732_096, closed.gated_decoder,
+        sizes=(1, 6144),  # more than its window, which is a mask: what runs is dense
         hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8,
         intermediate_size=14336, vocab_size=32000, sliding_window=4096,
     ),
@@ -209,6 +210,7 @@ PUBLISHED = (
     ),
     _of(
         "openai/gpt-oss-20b", "GptOssForCausalLM", 20_914_757_184, closed.mixture_decoder,
+        sizes=(2, 192),  # more than its window of 128
         hidden_size=2880, num_hidden_layers=24, num_attention_heads=64, num_key_value_heads=8, head_dim=64,
         intermediate_size=2880, num_local_experts=32, num_experts_per_tok=4, vocab_size=201088,
         sliding_window=128,
@@ -242,7 +244,7 @@ PUBLISHED = (
         qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128, n_group=8, topk_group=4, vocab_size=129280,
     ),
     _of(
-        "meta-llama/Llama-4-Scout-17B-16E", "Llama4ForCausalLM", None, closed.every_expert_decoder,
+        "meta-llama/Llama-4-Scout-17B-16E", "Llama4ForCausalLM", 107_769_861_120, closed.every_expert_decoder,
         hidden_size=5120, num_hidden_layers=48, num_attention_heads=40, num_key_value_heads=8, head_dim=128,
         intermediate_size=8192, intermediate_size_mlp=16384, num_local_experts=16, num_experts_per_tok=1,
         interleave_moe_layer_step=1, vocab_size=202048,
@@ -461,7 +463,7 @@ PUBLISHED = (
         num_labels=400, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
     ),
     _of(
-        "facebook/timesformer-base-finetuned-k400", "TimesformerForVideoClassification", 121_566_352,
+        "facebook/timesformer-base-finetuned-k400", "TimesformerForVideoClassification", None,
         closed.timesformer, sizes=(1, 8, 224), inputs=VIDEO,
         num_labels=400, num_frames=8, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
         intermediate_size=3072,

@@ -93,8 +93,8 @@ def measured(entry: Published) -> Measured:
 def test_parameters_are_the_published_ones_and_macs_those_of_the_closed_formula(entry: Published):
     found = measured(entry)
     if isinstance(entry.params, str):
-        decimals, unit = len(entry.params.partition(".")[2]) - 1, {"B": 1e9, "M": 1e6}[entry.params[-1]]
-        assert round(found.params / unit, decimals) == float(entry.params[:-1])
+        number, unit = entry.params[:-1], {"B": 1e9, "M": 1e6}[entry.params[-1]]
+        assert round(found.params / unit, len(number.partition(".")[2])) == float(number)
     elif entry.params is not None:
         assert found.params + entry.apart == entry.params
     derived = None if entry.macs is None else entry.macs(entry.config, *entry.sizes)
