@@ -32,9 +32,9 @@ GRID = "pixel_values: f32[{1} * {2},1176]"  # as many patches of 3 · 2 · 14 ·
 class Published:
     """`macs(config, *sizes)` is what the closed formula gives for `inputs`, in which the sizes are put.
 
-    `params` is published (`None`: no count of this very model is); of these, `apart` elements are not
-    among the parameters in transformers, which keeps them as buffers or ties them. `image_tokens` places of a text row
-    stand for the image. `flagged` is the reason why numel gives no exact figure; then its figure is a lower bound.
+    `params` is published (`None`: no count of this very model is); of these, `apart` elements are not among the
+    parameters in transformers, which keeps them as buffers or ties them. `image_tokens` places of a text row stand for
+    the image. `flagged` is the reason why numel gives no exact figure; then its figure is a lower bound.
     """
 
     name: str
@@ -177,8 +177,7 @@ PUBLISHED = (
     ),
     _of(
         "bigcode/starcoder", "GPTBigCodeForCausalLM", 15_517_456_384, closed.gpt,
-        n_embd=6144, n_layer=40, n_head=48, n_inner=24576, n_positions=8192, vocab_size=49152,
-        multi_query=True,
+        n_embd=6144, n_layer=40, n_head=48, n_inner=24576, n_positions=8192, vocab_size=49152, multi_query=True,
     ),
     _of(
         "facebook/opt-350m", "OPTForCausalLM", 331_196_416, closed.opt,
@@ -222,8 +221,7 @@ PUBLISHED = (
         attention_bias=True, lm_head_bias=True,
     ),
     _of(
-        "ibm-granite/granite-3.0-1b-a400m-base", "GraniteMoeForCausalLM", 1_334_628_352,
-        closed.mixture_decoder,
+        "ibm-granite/granite-3.0-1b-a400m-base", "GraniteMoeForCausalLM", 1_334_628_352, closed.mixture_decoder,
         hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, num_key_value_heads=8,
         intermediate_size=512, num_local_experts=32, num_experts_per_tok=8, vocab_size=49155,
         tie_word_embeddings=True,
@@ -236,8 +234,8 @@ PUBLISHED = (
         qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128, vocab_size=102400,
     ),
     _of(
-        "deepseek-ai/DeepSeek-V3", "DeepseekV3ForCausalLM", 671_026_419_200, closed.latent_decoder, apart=58 *
-        256,
+        "deepseek-ai/DeepSeek-V3", "DeepseekV3ForCausalLM", 671_026_419_200, closed.latent_decoder,
+        apart=58 * 256,  # the corrections of its routers are buffers
         hidden_size=7168, num_hidden_layers=61, num_attention_heads=128, num_key_value_heads=128,
         intermediate_size=18432, moe_intermediate_size=2048, n_routed_experts=256, n_shared_experts=1,
         num_experts_per_tok=8, first_k_dense_replace=3, q_lora_rank=1536, kv_lora_rank=512,
@@ -252,8 +250,9 @@ PUBLISHED = (
     _of(
         "databricks/dbrx-base", "DbrxForCausalLM", 131_596_523_520, closed.dbrx,
         flagged="the forward makes a shape that depends on data",  # it loops over experts and their rows
-        d_model=6144, n_layers=40, n_heads=48, vocab_size=100352, attn_config={"kv_n_heads": 8, "clip_qkv": 8,
-        "rope_theta": 500000}, ffn_config={"ffn_hidden_size": 10752, "moe_num_experts": 16, "moe_top_k": 4,
+        d_model=6144, n_layers=40, n_heads=48, vocab_size=100352,
+        attn_config={"kv_n_heads": 8, "clip_qkv": 8, "rope_theta": 500000},
+        ffn_config={"ffn_hidden_size": 10752, "moe_num_experts": 16, "moe_top_k": 4,
         "ffn_act_fn": {"name": "silu"}},
     ),
     # State spaces, linear attention, hybrids
@@ -264,8 +263,8 @@ PUBLISHED = (
     ),
     _of(
         "tiiuae/falcon-mamba-7b", "FalconMambaForCausalLM", 7_272_665_088, closed.mamba, sizes=(2, 6),
-        hidden_size=4096, num_hidden_layers=64, intermediate_size=8192, state_size=16, conv_kernel=4,
-        expand=16, time_step_rank=256, vocab_size=65024, tie_word_embeddings=False,
+        hidden_size=4096, num_hidden_layers=64, intermediate_size=8192, state_size=16, conv_kernel=4, expand=16,
+        time_step_rank=256, vocab_size=65024, tie_word_embeddings=False,
     ),
     _of(
         "state-spaces/mamba2-130m", "Mamba2ForCausalLM", 128_989_632, closed.mamba2, sizes=(2, 300),
@@ -281,10 +280,10 @@ PUBLISHED = (
     ),
     _of(
         "Zyphra/Zamba2-1.2B", "Zamba2ForCausalLM", 1_215_064_704, closed.zamba2,
-        hidden_size=2048, num_hidden_layers=38, layers_block_type=["hybrid" if layer in (5, 11, 17, 23, 29, 35)
-        else "mamba" for layer in range(38)], mamba_d_state=128, n_mamba_heads=64, mamba_ngroups=1,
-        num_attention_heads=32, intermediate_size=8192, num_mem_blocks=1, use_shared_attention_adapter=True,
-        use_mem_rope=True, vocab_size=32000,
+        hidden_size=2048, num_hidden_layers=38,
+        layers_block_type=["hybrid" if layer in (5, 11, 17, 23, 29, 35) else "mamba" for layer in range(38)],
+        mamba_d_state=128, n_mamba_heads=64, mamba_ngroups=1, num_attention_heads=32, intermediate_size=8192,
+        num_mem_blocks=1, use_shared_attention_adapter=True, use_mem_rope=True, vocab_size=32000,
     ),
     _of(
         "ai21labs/Jamba-v0.1", "JambaForCausalLM", 51_570_323_328, closed.jamba, sizes=(2, 12),
@@ -318,23 +317,22 @@ PUBLISHED = (
     # Encoders
     _of(
         "google-bert/bert-base-uncased", "BertModel", 109_482_240, closed.bert,
-        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
-        vocab_size=30522,
+        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, vocab_size=30522,
     ),
     _of(
         "FacebookAI/roberta-base", "RobertaModel", 124_645_632, closed.bert,
-        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
-        vocab_size=50265, max_position_embeddings=514, type_vocab_size=1,
+        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, vocab_size=50265,
+        max_position_embeddings=514, type_vocab_size=1,
     ),
     _of(
         "albert/albert-base-v2", "AlbertModel", 11_683_584, closed.bert,
-        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
-        vocab_size=30000, embedding_size=128,
+        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, vocab_size=30000,
+        embedding_size=128,
     ),
     _of(
         "google/electra-base-discriminator", "ElectraModel", 108_891_648, closed.encoder,
-        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
-        vocab_size=30522, embedding_size=768,
+        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, vocab_size=30522,
+        embedding_size=768,
     ),
     _of(
         "microsoft/deberta-v3-base", "DebertaV2Model", 183_831_552, closed.deberta,
@@ -345,8 +343,8 @@ PUBLISHED = (
     ),
     _of(
         "answerdotai/ModernBERT-base", "ModernBertModel", 149_014_272, closed.modernbert, sizes=(2, 300),
-        hidden_size=768, num_hidden_layers=22, num_attention_heads=12, intermediate_size=1152,
-        vocab_size=50368, global_attn_every_n_layers=3, local_attention=128,
+        hidden_size=768, num_hidden_layers=22, num_attention_heads=12, intermediate_size=1152, vocab_size=50368,
+        global_attn_every_n_layers=3, local_attention=128,
     ),
     _of(
         "distilbert/distilbert-base-uncased", "DistilBertModel", 66_362_880, closed.distilbert,
@@ -360,13 +358,15 @@ PUBLISHED = (
     ),
     _of(
         "google/flan-t5-base", "T5ForConditionalGeneration", 247_577_856, closed.t5, sizes=(2, 96, 40),
-        inputs=PAIR, apart=32128 * 768,
+        inputs=PAIR,
+        apart=32128 * 768,  # a head of its own, which transformers 5 ties
         d_model=768, d_kv=64, d_ff=2048, num_layers=12, num_decoder_layers=12, num_heads=12, vocab_size=32128,
         feed_forward_proj="gated-gelu", tie_word_embeddings=False,
     ),
     _of(
         "google/mt5-small", "MT5ForConditionalGeneration", 300_176_768, closed.t5, sizes=(2, 96, 40),
-        inputs=PAIR, apart=250112 * 512,
+        inputs=PAIR,
+        apart=250112 * 512,  # a head of its own, which transformers 5 ties
         d_model=512, d_kv=64, d_ff=1024, num_layers=8, num_decoder_layers=8, num_heads=6, vocab_size=250112,
         feed_forward_proj="gated-gelu", tie_word_embeddings=False,
     ),
@@ -394,10 +394,9 @@ PUBLISHED = (
         "allenai/led-base-16384", "LEDForConditionalGeneration", 161_844_480, closed.led, sizes=(1, 1024, 40),
         inputs=PAIR,
         flagged="the forward reads a value that depends on data",  # whether a mask, too large to keep, has globals
-        d_model=768, encoder_layers=6, decoder_layers=6, encoder_attention_heads=12,
-        decoder_attention_heads=12, encoder_ffn_dim=3072, decoder_ffn_dim=3072, vocab_size=50265,
-        max_encoder_position_embeddings=16384, max_decoder_position_embeddings=1024, attention_window=[1024,
-        1024, 1024, 1024, 1024, 1024],
+        d_model=768, encoder_layers=6, decoder_layers=6, encoder_attention_heads=12, decoder_attention_heads=12,
+        encoder_ffn_dim=3072, decoder_ffn_dim=3072, vocab_size=50265, max_encoder_position_embeddings=16384,
+        max_decoder_position_embeddings=1024, attention_window=[1024, 1024, 1024, 1024, 1024, 1024],
     ),
     # Vision, detection, video
     _of(
@@ -407,8 +406,8 @@ PUBLISHED = (
         num_attention_heads=12, intermediate_size=3072,
     ),
     _of(
-        "microsoft/beit-base-patch16-224", "BeitForImageClassification", 86_530_984, closed.vit, sizes=(2,
-        224), inputs=IMAGE,
+        "microsoft/beit-base-patch16-224", "BeitForImageClassification", 86_530_984, closed.vit, sizes=(2, 224),
+        inputs=IMAGE,
         num_labels=1000, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
         use_mean_pooling=True, use_relative_position_bias=True, layer_scale_init_value=0.1, patch_size=16,
     ),
@@ -430,8 +429,8 @@ PUBLISHED = (
         image_size=224, patch_size=4,
     ),
     _of(
-        "facebook/convnext-tiny-224", "ConvNextForImageClassification", 28_589_128, closed.convnext, sizes=(2,
-        224), inputs=IMAGE,
+        "facebook/convnext-tiny-224", "ConvNextForImageClassification", 28_589_128, closed.convnext,
+        sizes=(2, 224), inputs=IMAGE,
         num_labels=1000, depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768],
     ),
     _of(
@@ -470,8 +469,8 @@ PUBLISHED = (
     ),
     # Sound
     _of(
-        "openai/whisper-small", "WhisperForConditionalGeneration", 241_734_912, closed.whisper, sizes=(2, 3000,
-        32), inputs=MELS,
+        "openai/whisper-small", "WhisperForConditionalGeneration", 241_734_912, closed.whisper,
+        sizes=(2, 3000, 32), inputs=MELS,
         d_model=768, encoder_layers=12, decoder_layers=12, encoder_attention_heads=12,
         decoder_attention_heads=12, encoder_ffn_dim=3072, decoder_ffn_dim=3072, vocab_size=51865,
         num_mel_bins=80, max_source_positions=1500, max_target_positions=448,
@@ -482,8 +481,7 @@ PUBLISHED = (
         hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, vocab_size=32,
     ),
     _of(
-        "facebook/hubert-base-ls960", "HubertModel", 94_371_712, closed.wav2vec2, sizes=(2, 16000),
-        inputs=WAVE,
+        "facebook/hubert-base-ls960", "HubertModel", 94_371_712, closed.wav2vec2, sizes=(2, 16000), inputs=WAVE,
         hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
     ),
     _of(
@@ -497,32 +495,35 @@ PUBLISHED = (
         "openai/clip-vit-base-patch32", "CLIPModel", 151_277_313, closed.clip, sizes=(2, 64, 224),
         inputs=CAPTIONED,
         text_config={"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8,
-        "intermediate_size": 2048, "vocab_size": 49408}, vision_config={"hidden_size": 768,
-        "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "image_size": 224,
-        "patch_size": 32}, projection_dim=512,
+        "intermediate_size": 2048, "vocab_size": 49408},
+        vision_config={"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "intermediate_size": 3072, "image_size": 224, "patch_size": 32},
+        projection_dim=512,
     ),
     _of(
         "google/siglip-base-patch16-224", "SiglipModel", 203_155_970, closed.siglip, sizes=(2, 64, 224),
         inputs=CAPTIONED,
         text_config={"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-        "intermediate_size": 3072, "vocab_size": 32000}, vision_config={"hidden_size": 768,
-        "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "image_size": 224,
-        "patch_size": 16},
+        "intermediate_size": 3072, "vocab_size": 32000},
+        vision_config={"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "intermediate_size": 3072, "image_size": 224, "patch_size": 16},
     ),
     _of(
-        "Salesforce/blip2-opt-2.7b", "Blip2ForConditionalGeneration", 3_744_761_856, closed.blip2, sizes=(1,
-        40, 224), inputs=SEEN, image_tokens=32,
+        "Salesforce/blip2-opt-2.7b", "Blip2ForConditionalGeneration", 3_744_761_856, closed.blip2,
+        sizes=(1, 40, 224), inputs=SEEN, image_tokens=32,
         vision_config={"hidden_size": 1408, "num_hidden_layers": 39, "num_attention_heads": 16,
-        "intermediate_size": 6144, "image_size": 224, "patch_size": 14}, text_config={"model_type": "opt",
-        "hidden_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 32, "ffn_dim": 10240,
-        "word_embed_proj_dim": 2560, "vocab_size": 50304}, image_token_index=50265,
+        "intermediate_size": 6144, "image_size": 224, "patch_size": 14},
+        text_config={"model_type": "opt", "hidden_size": 2560, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "ffn_dim": 10240, "word_embed_proj_dim": 2560, "vocab_size": 50304},
+        image_token_index=50265,
     ),
     _of(
-        "llava-hf/llava-1.5-7b-hf", "LlavaForConditionalGeneration", 7_063_427_072, closed.llava, sizes=(1,
-        600, 336), inputs=SEEN, image_tokens=576,
+        "llava-hf/llava-1.5-7b-hf", "LlavaForConditionalGeneration", 7_063_427_072, closed.llava,
+        sizes=(1, 600, 336), inputs=SEEN, image_tokens=576,
         vision_config={"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096,
         "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336, "patch_size": 14,
-        "projection_dim": 768}, text_config={"model_type": "llama", "vocab_size": 32064, "hidden_size": 4096,
+        "projection_dim": 768},
+        text_config={"model_type": "llama", "vocab_size": 32064, "hidden_size": 4096,
         "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
     ),
     _of(
@@ -530,26 +531,31 @@ PUBLISHED = (
         sizes=(1, 264, 224), inputs=SEEN, image_tokens=256,
         vision_config={"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304,
         "num_hidden_layers": 27, "num_attention_heads": 16, "image_size": 224, "patch_size": 14,
-        "vision_use_head": False}, text_config={"model_type": "gemma", "hidden_size": 2048,
-        "num_hidden_layers": 18, "intermediate_size": 16384, "num_attention_heads": 8, "num_key_value_heads":
-        1, "head_dim": 256, "vocab_size": 257216}, projection_dim=2048, image_token_index=257152,
+        "vision_use_head": False},
+        text_config={"model_type": "gemma", "hidden_size": 2048, "num_hidden_layers": 18,
+        "intermediate_size": 16384, "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256,
+        "vocab_size": 257216},
+        projection_dim=2048, image_token_index=257152,
     ),
     _of(
         "Qwen/Qwen2-VL-2B-Instruct", "Qwen2VLForConditionalGeneration", 2_208_985_600, closed.qwen2_vl,
         sizes=(72, 16, 16), inputs=GRID, image_tokens=64,
         vision_config={"depth": 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16, "mlp_ratio": 4,
-        "patch_size": 14}, text_config={"hidden_size": 1536, "num_hidden_layers": 28, "num_attention_heads":
-        12, "num_key_value_heads": 2, "intermediate_size": 8960, "vocab_size": 151936, "tie_word_embeddings":
-        True, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}, tie_word_embeddings=True,
+        "patch_size": 14},
+        text_config={"hidden_size": 1536, "num_hidden_layers": 28, "num_attention_heads": 12,
+        "num_key_value_heads": 2, "intermediate_size": 8960, "vocab_size": 151936, "tie_word_embeddings": True,
+        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}},
+        tie_word_embeddings=True,
     ),
     _of(
-        "HuggingFaceM4/idefics2-8b", "Idefics2ForConditionalGeneration", 8_402_768_112, None, sizes=(1, 72,
-        980), inputs=SEVERAL, image_tokens=64,
+        "HuggingFaceM4/idefics2-8b", "Idefics2ForConditionalGeneration", 8_402_768_112, None,
+        sizes=(1, 72, 980), inputs=SEVERAL, image_tokens=64,
         flagged="the forward makes a shape that depends on data",  # it leaves out images that are all zero
         vision_config={"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
-        "num_attention_heads": 16, "image_size": 980, "patch_size": 14}, perceiver_config={"hidden_size": 4096,
-        "resampler_n_latents": 64, "resampler_depth": 3, "resampler_n_heads": 16, "resampler_head_dim": 96,
-        "num_key_value_heads": 4}, text_config={"model_type": "mistral", "hidden_size": 4096,
-        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size":
-        14336, "vocab_size": 32003},
-    ),)  # fmt: skip
+        "num_attention_heads": 16, "image_size": 980, "patch_size": 14},
+        perceiver_config={"hidden_size": 4096, "resampler_n_latents": 64, "resampler_depth": 3,
+        "resampler_n_heads": 16, "resampler_head_dim": 96, "num_key_value_heads": 4},
+        text_config={"model_type": "mistral", "hidden_size": 4096, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 32003},
+    ),
+)  # fmt: skip
