@@ -15,6 +15,7 @@ from numel.facts.trace import Mode
 from numel.tracing.arguments import torch_dtype
 from numel.tracing.calls import Calls
 from numel.tracing.outside import watched
+from numel.tracing.processes import Processes
 from numel.tracing.recorder import DataDependent, MetaRecorder, RealRecorder, Recorder
 
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
@@ -47,6 +48,7 @@ class Stage:
         self.floating = floating
         self.device = device
         self.recorder: Recorder
+        self.processes: Processes | None = None
         self.fake: Any = None
         if attempt.mode == "meta":
             self.recorder = MetaRecorder(calls, before_write, keep_all=attempt.keep_all)
@@ -61,6 +63,7 @@ class Stage:
         """Everything that must be active while the forward runs."""
         stack = ExitStack()
         stack.enter_context(torch_private.eager())
+        stack.enter_context(torch_private.unseen_placement())
         if self.attempt.mode != "real":
             stack.enter_context(torch_private.quiet())
         if self.attempt.autograd:
@@ -79,12 +82,12 @@ class Stage:
 
         On meta and fake these have no data. For real a buffer is copied, since some kernels write to it unannounced,
         and a parameter is another object over the same data, so that gradients and flags go elsewhere. Replicas of a
-        DataParallel are not made: one model runs the whole batch.
+        DataParallel are not made, and other processes take no part: one model runs the whole batch.
         """
+        self.processes = Processes(model)
+        self.processes.leave(model)
         twins: dict[int, Any] = {}
         for module in model.modules():
-            if isinstance(module, torch.nn.DataParallel):
-                module.__dict__["device_ids"] = []
             for held in (module._parameters, module._buffers):
                 for name, tensor in held.items():
                     if tensor is None:
@@ -119,13 +122,21 @@ class Stage:
             if is_buffer:
                 return torch.nn.parameter.UninitializedBuffer(requires_grad=tensor.requires_grad, **kwargs)
             return torch.nn.parameter.UninitializedParameter(requires_grad=tensor.requires_grad, **kwargs)
+        gathered = self.processes.gathered.get(id(tensor)) if self.processes is not None else None
         if mode == "real":
+            if torch_private.is_distributed(tensor):
+                if torch_private.processes(tensor) > 1:
+                    raise self.recorder.end(DataDependent("its weights are spread over processes"))
+                if gathered is not None and gathered[2] is None:
+                    return torch.nn.Parameter(tensor._local_tensor.detach().to(gathered[1]), tensor.requires_grad)
             if is_buffer:
                 return tensor.detach().clone()
             if type(tensor) is not torch.nn.Parameter or tensor.is_inference():
                 return tensor
             return _with_attributes(torch.nn.Parameter(tensor.detach(), tensor.requires_grad), tensor)
-        made = self._meta(tensor)
+        made = self._meta(tensor) if gathered is None else torch.empty(gathered[0], dtype=gathered[1], device="meta")
+        if torch_private.is_distributed(tensor) and (gathered is None or gathered[2] is not None):
+            return self._part(tensor, is_buffer, *(gathered or ()))
         if mode == "meta" and is_buffer and isinstance(self.recorder, MetaRecorder) and _readable(tensor):
             self.recorder.remember(made, tensor)
         if self.fake is not None:
@@ -133,6 +144,17 @@ class Stage:
         if is_buffer and not isinstance(tensor, torch.nn.Parameter):
             return made
         return _with_attributes(torch.nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
+
+    def _part(
+        self, tensor: Any, is_buffer: bool, shape: Any = None, dtype: Any = None, like: Any = None
+    ) -> torch.Tensor:  # fmt: skip
+        """A DTensor with a stand-in for the part of this process, spread as it is or as `like`."""
+        own = tensor._local_tensor
+        local = self._meta(own) if shape is None else torch.empty(shape, dtype=dtype, device="meta")
+        if self.fake is not None:
+            local = torch_private.fake_tensor(self.fake, local, _device(own))
+        made = torch_private.distributed(tensor if like is None else like, local)
+        return made if is_buffer else torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
 
     def _late(self, tensor: torch.Tensor, is_buffer: bool) -> Callable[[Any, Any], torch.Tensor]:
         """What a lazy tensor becomes, once its shape and element type are known."""
@@ -166,6 +188,8 @@ class Stage:
             own = value.detach().clone().requires_grad_(value.requires_grad)
             self.recorder.given.add(torch_private.storage_number(own))
             return own
+        if torch_private.is_distributed(value):
+            return self._part(value, is_buffer=True)
         if isinstance(self.recorder, MetaRecorder):
             known = not value.is_floating_point() and not value.is_complex() and value.numel() <= _KNOWN_INPUT
             if known and _readable(value) and value.layout is torch.strided:

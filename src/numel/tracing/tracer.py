@@ -235,6 +235,8 @@ class _Run:
         if kept.written:
             notes.append(Note("weights-written", "info", "the forward wrote to the model's tensors: they are put back"))
         notes += said
+        if stage.processes is not None:
+            notes += stage.processes.notes()
         found = Trace(
             calls=records,
             ops=tuple(stage.recorder.ops),
