@@ -57,8 +57,8 @@ def packs(module: Any) -> Packs:
 def codes(module: Any, sizes: tuple[str, str]) -> Any | None:
     """The tensor of integers that is the weight of a layer with these sizes; `None` where none is.
 
-    It has a bit or more for each weight, and the layer holds neither a floating tensor of that many elements beside it
-    nor one that trains. Layers with parts leave their weights to those.
+    It has a bit or more for each weight, and the layer holds no floating tensor of that many elements beside it. Layers
+    with parts leave their weights to those.
     """
     state = module.__dict__
     rows, columns = state[sizes[0]], state[sizes[1]]
@@ -67,7 +67,7 @@ def codes(module: Any, sizes: tuple[str, str]) -> Any | None:
     n = rows * columns
     held = [t for group in (module._parameters, module._buffers) for t in group.values() if t is not None]
     for tensor in held:  # the first one of most layers is their weight
-        if tensor.requires_grad or (tensor.is_floating_point() and tensor.numel() >= n):
+        if tensor.numel() >= n and tensor.is_floating_point():
             return None
     held = [t for t in held if not hasattr(type(t), "__tensor_flatten__")]
     largest = max((t for t in held if _is_integer(t)), key=lambda t: t.numel() * t.itemsize, default=None)

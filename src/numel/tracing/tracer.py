@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Generator, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ _LADDER: dict[str, tuple[Attempt, ...]] = {
     "real": (Attempt("real"),),
 }
 _MOST_RESTARTS = 32
+_MOST_ITEMS = 1000  # that are taken of an iterator
 
 MadeUp = frozenset["int | None"]
 
@@ -204,7 +207,7 @@ class _Run:
                 )
                 specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
                 with stage.context(), redirect_stdout(sys.stderr):  # what the forward prints is no part of a document
-                    model(*args, **kwargs)
+                    _exhaust(model(*args, **kwargs), stage.recorder)
             except InputsError:
                 raise
             except (Exception, SystemExit, DataDependent, NeedsDtype) as error:
@@ -255,6 +258,23 @@ class _Run:
         """The trace of a run that could not even start."""
         failure = Failure("", _type(self.model), (), error, message)
         return Trace(mode="real", training=_training(self.model), failure=failure, provenance=_provenance(self.model))
+
+
+def _exhaust(outputs: Any, recorder: Recorder) -> None:
+    """Take what the iterators that a forward gave have to give: only then does it compute. One that goes on is an
+    operator that nothing prices."""
+    pending = [outputs]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, Iterator):
+            if sum(1 for _ in islice(each, _MOST_ITEMS)) == _MOST_ITEMS:
+                recorder.starts("iterator", each)
+            if isinstance(each, Generator):
+                each.close()
+        elif isinstance(each, tuple | list):
+            pending.extend(reversed(each))
+        elif isinstance(each, dict):
+            pending.extend(reversed(each.values()))
 
 
 def _chance(
