@@ -179,6 +179,12 @@ def is_distributed(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "_local_tensor")
 
 
+def local_part(tensor: Any) -> torch.Tensor:
+    """What this process holds of a DTensor."""
+    part: torch.Tensor = tensor._local_tensor
+    return part
+
+
 def processes(tensor: Any) -> int:
     """How many processes a DTensor is spread over."""
     return int(tensor.device_mesh.size())

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from numel import collector
 from numel.facts.dtype import dtype_of
-from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
 from numel.facts.tensor import Part, Role, TensorRecord
@@ -82,7 +81,8 @@ def totals(model: torch.nn.Module) -> Totals:
         packs_so = packs.get(kind)
         if packs_so is None:
             packs_so = packs[kind] = packing.packs(module)
-        codes = packing.codes(module, packs_so.sizes) if packs_so.sizes is not None else None
+        sizes = packs_so.sizes
+        codes = packing.codes(torch, module, sizes) if sizes is not None else None
         for group, is_parameter in ((held, True), (registered, False)) if registered else ((held, True),):
             for tensor in group.values():
                 if tensor is None:
@@ -92,11 +92,11 @@ def totals(model: torch.nn.Module) -> Totals:
                     unknown += identity not in tensors_seen
                     tensors_seen.add(identity)
                     continue
-                if tensor is codes:
+                if tensor is codes and sizes is not None:
                     alias = "" if again or identity in tensors_seen else None
                     tensors_seen.add(identity)
                     record = _record(torch, "", tensor, "buffer", True, {}, {})
-                    share = replace(packing.logical(record, tensor, module, packs_so.sizes), alias_of=alias).totals()
+                    share = replace(packing.logical(record, tensor, module, sizes), alias_of=alias).totals()
                     params += share.params
                     packed += share.packed
                     nbytes += share.nbytes
@@ -192,7 +192,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
             continue
         prefix = path + "." if path else ""
         sizes = packs[cls].sizes
-        codes = packing.codes(module, sizes) if sizes is not None else None
+        codes = packing.codes(torch, module, sizes) if sizes is not None else None
         start = len(tensors)
         for name, tensor in module._parameters.items():
             if tensor is not None:

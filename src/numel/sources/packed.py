@@ -1,8 +1,8 @@
 """Weights that are not kept as matrices of numbers: logical elements on the one hand, the bytes that hold them on the
 other.
 
-Three kinds. torch.ao keeps them in objects outside of `parameters()`. Tensor subclasses (torchao) say their logical shape
-themselves. Layers of other libraries (bitsandbytes, GPTQ, AWQ, HQQ and the like) register integers, several weights to
+Three kinds. torch.ao keeps them in objects outside of `parameters()`. Tensor subclasses (torchao) say their logical
+shape themselves. Layers of other libraries (bitsandbytes, GPTQ, AWQ, HQQ and the like) register integers, several weights to
 a word; what these are is told by the layer's own sizes and by nothing else.
 """
 
@@ -54,7 +54,7 @@ def packs(module: Any) -> Packs:
 # ── integers that a layer registers ──────────────────────────────────────────────────────────────────────────────────
 
 
-def codes(module: Any, sizes: tuple[str, str]) -> Any | None:
+def codes(torch: Any, module: Any, sizes: tuple[str, str]) -> Any | None:
     """The tensor of integers that is the weight of a layer with these sizes; `None` where none is.
 
     It has a bit or more for each weight, and the layer holds no floating tensor of that many elements beside it. Layers
@@ -66,8 +66,8 @@ def codes(module: Any, sizes: tuple[str, str]) -> Any | None:
         return None
     n = rows * columns
     held = [t for group in (module._parameters, module._buffers) for t in group.values() if t is not None]
-    for tensor in held:  # the first one of most layers is their weight
-        if tensor.numel() >= n and tensor.is_floating_point():
+    for tensor in held:  # the first one of most layers is their weight, and lazy ones are of floats
+        if tensor.is_floating_point() and (torch.nn.parameter.is_lazy(tensor) or tensor.numel() >= n):
             return None
     held = [t for t in held if not hasattr(type(t), "__tensor_flatten__")]
     largest = max((t for t in held if _is_integer(t)), key=lambda t: t.numel() * t.itemsize, default=None)

@@ -21,8 +21,8 @@ from numel.sources.bytes import printable
 from numel.sources.wording import siblings
 
 _ACCEPTED = (
-    "a torch.nn.Module, an ExportedProgram, a Snapshot, 'pkg.mod:callable', 'file.py:Name', 'torchvision:NAME', 'timm:NAME', "
-    "'hf:ORG/NAME', or a path of .safetensors, config.json or a saved result"
+    "a torch.nn.Module, an ExportedProgram, a Snapshot, 'pkg.mod:callable', 'file.py:Name', 'torchvision:NAME', "
+    "'timm:NAME', 'hf:ORG/NAME', or a path of .safetensors, config.json or a saved result"
 )
 _OWN_CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _URL = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)

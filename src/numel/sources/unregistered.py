@@ -1,4 +1,4 @@
-"""Tensors and modules that a module holds in plain attributes, lists and dictionaries, where `parameters()` does not look.
+"""Tensors and modules held in plain attributes, lists and dictionaries, where `parameters()` does not look.
 
 They count in no total, as nothing that torch does with a module (training, moving, saving) reaches them. So they are
 named.

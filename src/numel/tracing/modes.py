@@ -31,7 +31,8 @@ class Attempt:
 
 
 class Stage:
-    """Weights, inputs and recorder of one attempt. `made_up`: storages whose values are random and nobody's."""
+    """Weights, inputs and recorder of one attempt. `made_up`: storages whose values are random and nobody's. `dense`:
+    a plain tensor stands for one that is made of others."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Stage:
         self.device = device
         self.recorder: Recorder
         self.processes: Processes | None = None
+        self.dense = False
         self.fake: Any = None
         if attempt.mode == "meta":
             self.recorder = MetaRecorder(calls, before_write, keep_all=attempt.keep_all)
@@ -128,7 +130,8 @@ class Stage:
                 if torch_private.processes(tensor) > 1:
                     raise self.recorder.end(DataDependent("its weights are spread over processes"))
                 if gathered is not None and gathered[2] is None:
-                    return torch.nn.Parameter(tensor._local_tensor.detach().to(gathered[1]), tensor.requires_grad)
+                    whole = torch_private.local_part(tensor).detach().to(gathered[1])
+                    return torch.nn.Parameter(whole, tensor.requires_grad)
             if is_buffer:
                 return tensor.detach().clone()
             if type(tensor) is not torch.nn.Parameter or tensor.is_inference():
@@ -137,19 +140,20 @@ class Stage:
         made = self._meta(tensor) if gathered is None else torch.empty(gathered[0], dtype=gathered[1], device="meta")
         if torch_private.is_distributed(tensor) and (gathered is None or gathered[2] is not None):
             return self._part(tensor, is_buffer, *(gathered or ()))
+        self.dense |= torch_private.wraps_tensors(type(tensor))
         if mode == "meta" and is_buffer and isinstance(self.recorder, MetaRecorder) and _readable(tensor):
             self.recorder.remember(made, tensor)
         if self.fake is not None:
             made = torch_private.fake_tensor(self.fake, made, _device(tensor))
         if is_buffer and not isinstance(tensor, torch.nn.Parameter):
             return made
-        return _with_attributes(torch.nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
+        return _with_attributes(_like(tensor, made), tensor)
 
     def _part(
         self, tensor: Any, is_buffer: bool, shape: Any = None, dtype: Any = None, like: Any = None
     ) -> torch.Tensor:  # fmt: skip
         """A DTensor with a stand-in for the part of this process, spread as it is or as `like`."""
-        own = tensor._local_tensor
+        own = torch_private.local_part(tensor)
         local = self._meta(own) if shape is None else torch.empty(shape, dtype=dtype, device="meta")
         if self.fake is not None:
             local = torch_private.fake_tensor(self.fake, local, _device(own))
@@ -224,6 +228,16 @@ class Stage:
             return torch.randint(0, spec.below, spec.shape, device=self.device).to(dtype)
         fill = 1 if dtype is torch.bool else 0
         return torch.full(spec.shape, fill, dtype=dtype, device=self.device)
+
+
+def _like(origin: torch.Tensor, made: torch.Tensor) -> torch.nn.Parameter:
+    """A parameter over `made`, of the class of `origin` where that is one with methods of its own."""
+    kind = type(origin)
+    own = kind is not torch.nn.Parameter and issubclass(kind, torch.nn.Parameter)
+    if own and type(made) is torch.Tensor and not torch_private.wraps_tensors(kind):
+        found: Any = torch.Tensor._make_subclass(kind, made, origin.requires_grad)
+        return found  # type: ignore[no-any-return]
+    return torch.nn.Parameter(made, requires_grad=origin.requires_grad)
 
 
 def _with_attributes(parameter: torch.nn.Parameter, origin: torch.Tensor) -> torch.nn.Parameter:

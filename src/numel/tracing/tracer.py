@@ -69,7 +69,7 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
         run.decided(Attempt("meta"))  # only there are consumers asked
     while ladder:
         attempt = ladder.pop(0)
-        if attempt.mode == "real" and "meta" in errors and errors["meta"] == errors.get("fake"):
+        if attempt.mode == "real" and not run.wraps and "meta" in errors and errors["meta"] == errors.get("fake"):
             break  # stopped at the same module with torch's same words: it is the model or its inputs
         if attempt.mode == "real" and not run.allocated:
             text = "its weights are not allocated"
@@ -137,6 +137,8 @@ class _Run:
         self.numbers: dict[int, torch.dtype] = {}
         self.drawn_by_seed = False  # the last run drew from Python's or NumPy's own generator, and from no other
         self.floating, self.device, self.allocated = _weights(model)
+        # stand-ins of wrappers lack their parts, which a forward may ask for
+        self.wraps = any(torch_private.wraps_tensors(type(each)) for each in (*model.parameters(), *model.buffers()))
 
     @property
     def undecided(self) -> bool:
@@ -240,6 +242,12 @@ class _Run:
         notes += said
         if stage.processes is not None:
             notes += stage.processes.notes()
+        if stage.dense:
+            text = (
+                "dense tensors stand for weights that a class of their own keeps: MACs are those of the dense product; "
+                "what unpacks weights or quantises inputs is not in elementwise (mode real has it)"
+            )
+            notes.append(Note("dense-product", "info", text))
         found = Trace(
             calls=records,
             ops=tuple(stage.recorder.ops),
