@@ -57,8 +57,8 @@ def summary(
     `inputs` is a notation (`"f32[1,3,224,224]"`, `"ids: i64[b,s] < 32000, b=2, s=16"`), a tensor or a plain shape (the
     only argument), a tuple (positional), a dict (keyword) or `numel.Inputs(args, kwargs)`. Without it the report has
     parameters only, but for transformers models and exported programs, which have a sample of their own. `mode` is
-    "auto", or "meta", "fake" or "real" to insist on one. A forward that raises gives the report up to there, with `report.trace.failure` set.
-    Raises `TargetError` and `InputsError`.
+    "auto", or "meta", "fake" or "real" to insist on one. A forward that raises gives the report up to there, with
+    `report.trace.failure` set. Raises `TargetError` and `InputsError`.
 
     >>> import torch
     >>> report = summary(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU()), "f32[2,4]")

@@ -110,6 +110,14 @@ def is_scripted(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
+def exported_class(module: torch.nn.Module) -> str | None:
+    """The class of the module that a part of an unflattened program came from, as torch.export names it."""
+    if type(module).__module__ != "torch.export.unflatten":
+        return None
+    name = module.type_name()  # type: ignore[operator]
+    return name if isinstance(name, str) else None
+
+
 def import_compiler() -> None:
     """Import torch.compile, as torch itself does at its first product on meta."""
     if "torch._dynamo" not in sys.modules:
@@ -214,17 +222,20 @@ def unseen_placement() -> Iterator[None]:
         yield
         return
     dispatcher = held.DTensor._op_dispatcher
-    found = dispatcher._propagate_op_sharding_dispatch_slow_path
+    name = "_propagate_op_sharding_dispatch_slow_path"
+    found, before = getattr(dispatcher, name), vars(dispatcher).get(name)
 
     def propagate(*args: Any, **kwargs: Any) -> Any:
         with alone():
             return found(*args, **kwargs)
 
-    dispatcher._propagate_op_sharding_dispatch_slow_path = propagate
+    setattr(dispatcher, name, propagate)
     try:
         yield
     finally:
-        del dispatcher._propagate_op_sharding_dispatch_slow_path
+        delattr(dispatcher, name)
+        if before is not None:  # a trace within a trace
+            setattr(dispatcher, name, before)
 
 
 def leave_group(module: torch.nn.Module) -> None:

@@ -33,6 +33,13 @@ def unflattened(program: Any) -> tuple[Any, tuple[Note, ...]]:
             return program.module(check_guards=False), (Note("one-graph", "info", text),)
 
 
+def class_of(module: Any) -> str | None:
+    """The class that a part of an unflattened program had."""
+    from numel import torch_private  # here, since it imports torch
+
+    return torch_private.exported_class(module)
+
+
 def example_inputs(program: Any) -> Inputs | None:
     """What the program was exported with."""
     given = program.example_inputs

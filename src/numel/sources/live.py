@@ -15,8 +15,8 @@ from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
 from numel.facts.tensor import Part, Role, TensorRecord
 from numel.facts.totals import Totals
+from numel.sources import exported, unregistered
 from numel.sources import packed as packing
-from numel.sources import unregistered
 
 if TYPE_CHECKING:
     import torch
@@ -187,6 +187,8 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
             packs[cls] = packing.packs(module)
         state = module.__dict__
         training = getattr(module, "training", None)  # torch.jit.freeze takes it away
+        if type_name.startswith("torch.export.unflatten."):
+            type_name = exported.class_of(module) or type_name
         modules.append(ModuleRecord(path, type_name, alias, _attributes(state), training))
         if key in inside:
             continue

@@ -2,8 +2,8 @@
 other.
 
 Three kinds. torch.ao keeps them in objects outside of `parameters()`. Tensor subclasses (torchao) say their logical
-shape themselves. Layers of other libraries (bitsandbytes, GPTQ, AWQ, HQQ and the like) register integers, several weights to
-a word; what these are is told by the layer's own sizes and by nothing else.
+shape themselves. Layers of other libraries (bitsandbytes, GPTQ, AWQ, HQQ and the like) register integers, several
+weights to a word; what these are is told by the layer's own sizes and by nothing else.
 """
 
 from __future__ import annotations

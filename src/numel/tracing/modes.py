@@ -140,7 +140,7 @@ class Stage:
         made = self._meta(tensor) if gathered is None else torch.empty(gathered[0], dtype=gathered[1], device="meta")
         if torch_private.is_distributed(tensor) and (gathered is None or gathered[2] is not None):
             return self._part(tensor, is_buffer, *(gathered or ()))
-        self.dense |= torch_private.wraps_tensors(type(tensor))
+        self.dense |= gathered is None and torch_private.wraps_tensors(type(tensor))
         if mode == "meta" and is_buffer and isinstance(self.recorder, MetaRecorder) and _readable(tensor):
             self.recorder.remember(made, tensor)
         if self.fake is not None:

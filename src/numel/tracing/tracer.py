@@ -138,7 +138,8 @@ class _Run:
         self.drawn_by_seed = False  # the last run drew from Python's or NumPy's own generator, and from no other
         self.floating, self.device, self.allocated = _weights(model)
         # stand-ins of wrappers lack their parts, which a forward may ask for
-        self.wraps = any(torch_private.wraps_tensors(type(each)) for each in (*model.parameters(), *model.buffers()))
+        held = {type(each) for each in (*model.parameters(), *model.buffers())}
+        self.wraps = any(torch_private.wraps_tensors(kind) and not torch_private.is_spread(kind) for kind in held)
 
     @property
     def undecided(self) -> bool:
