@@ -273,8 +273,12 @@ def _exhaust(outputs: Any, recorder: Recorder) -> None:
     """Take what the iterators that a forward gave have to give: only then does it compute. One that goes on is an
     operator that nothing prices."""
     pending = [outputs]
+    seen: set[int] = set()
     while pending:
         each = pending.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
         if isinstance(each, Iterator):
             if sum(1 for _ in islice(each, _MOST_ITEMS)) == _MOST_ITEMS:
                 recorder.starts("iterator", each)
