@@ -1,8 +1,8 @@
 """The verbs. Each joins a source, a tracer and a result, and does no arithmetic of its own; none prints.
 
-A *target* is a `torch.nn.Module`, a `Snapshot`, a saved result, a path (`.safetensors`, a shard index, `config.json`,
-a directory), `"pkg.mod:callable"`, `"file.py:Name"`, `"torchvision:NAME"`, `"timm:NAME"` or `"hf:ORG/NAME"`. `options`
-go to the callable that builds the model, or override fields of its configuration.
+A *target* is a `torch.nn.Module`, an `ExportedProgram`, a `Snapshot`, a saved result, a path (`.safetensors`, a shard
+index, `config.json`, a directory), `"pkg.mod:callable"`, `"file.py:Name"`, `"torchvision:NAME"`, `"timm:NAME"` or
+`"hf:ORG/NAME"`. `options` go to the callable that builds the model, or override fields of its configuration.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ def summary(
 
     `inputs` is a notation (`"f32[1,3,224,224]"`, `"ids: i64[b,s] < 32000, b=2, s=16"`), a tensor or a plain shape (the
     only argument), a tuple (positional), a dict (keyword) or `numel.Inputs(args, kwargs)`. Without it the report has
-    parameters only, but for transformers models, which get a sample of their own. `mode` is "auto", or "meta", "fake"
-    or "real" to insist on one. A forward that raises gives the report up to there, with `report.trace.failure` set.
+    parameters only, but for transformers models and exported programs, which have a sample of their own. `mode` is
+    "auto", or "meta", "fake" or "real" to insist on one. A forward that raises gives the report up to there, with
+    `report.trace.failure` set.
 
     With `backward`, a `loss` or an `optimizer` the backward pass and the optimizer's step run, too: their FLOPs, what
     autograd keeps (`report.saved_nbytes`) and the peak of live bytes. `loss` makes one number of the output; without it
@@ -203,7 +204,7 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str, training: Train
     said: tuple[Note, ...] = ()
     given = inputs
     if inputs is None:
-        inputs = default_inputs(model)
+        inputs = found.inputs or default_inputs(model)
         if inputs is None:
             return None
         said = (Note("default-inputs", "info", "no inputs were given; these are the model's own sample"),)

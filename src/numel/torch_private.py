@@ -126,6 +126,14 @@ def is_scripted(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
+def exported_class(module: torch.nn.Module) -> str | None:
+    """The class of the module that a part of an unflattened program came from, as torch.export names it."""
+    if type(module).__module__ != "torch.export.unflatten":
+        return None
+    name = module.type_name()  # type: ignore[operator]
+    return name if isinstance(name, str) else None
+
+
 def import_compiler() -> None:
     """Import torch.compile, as torch itself does at its first product on meta."""
     if "torch._dynamo" not in sys.modules:
@@ -202,6 +210,103 @@ def inner(tensor: torch.Tensor) -> list[torch.Tensor]:
         else:
             found.append(each)
     return found
+
+
+def is_distributed(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a DTensor, which is spread over processes; that class need not be imported to ask."""
+    return hasattr(tensor, "_local_tensor")
+
+
+def local_part(tensor: Any) -> torch.Tensor:
+    """What this process holds of a DTensor."""
+    part: torch.Tensor = tensor._local_tensor
+    return part
+
+
+def processes(tensor: Any) -> int:
+    """How many processes a DTensor is spread over."""
+    return int(tensor.device_mesh.size())
+
+
+def distributed(like: Any, local: torch.Tensor) -> torch.Tensor:
+    """A DTensor placed as `like` is, which is one or the spec of one, with `local` as the part of this process."""
+    from torch.distributed.tensor import DTensor
+
+    stride = like.stride() if callable(like.stride) else like.stride
+    return DTensor.from_local(
+        local, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=stride
+    )
+
+
+def is_spread(kind: type) -> bool:
+    """Whether a tensor class is DTensor."""
+    return hasattr(kind, "_op_dispatcher")
+
+
+@contextmanager
+def unseen_placement() -> Iterator[None]:
+    """Whatever DTensors compute to find out where their results go runs under no dispatch mode: it is no part of a
+    forward, and only the first time does it at all."""
+    held = sys.modules.get("torch.distributed.tensor")
+    if held is None:
+        yield
+        return
+    dispatcher = held.DTensor._op_dispatcher
+    name = "_propagate_op_sharding_dispatch_slow_path"
+    found, before = getattr(dispatcher, name), vars(dispatcher).get(name)
+
+    def propagate(*args: Any, **kwargs: Any) -> Any:
+        with alone():
+            return found(*args, **kwargs)
+
+    setattr(dispatcher, name, propagate)
+    try:
+        yield
+    finally:
+        delattr(dispatcher, name)
+        if before is not None:  # a trace within a trace
+            setattr(dispatcher, name, before)
+
+
+def leave_group(module: torch.nn.Module) -> None:
+    """Let a DistributedDataParallel call what it wraps and nothing else: no buffer is broadcast, and its reducer does
+    not learn of a forward. Writes to the module's `__dict__`."""
+    parallel = getattr(sys.modules.get("torch.nn.parallel.distributed"), "DistributedDataParallel", None)
+    if parallel is not None and isinstance(module, parallel):
+        module.__dict__["_use_python_reducer"] = True
+
+
+def fsdp_state(module: torch.nn.Module) -> Any | None:
+    """What `fully_shard` keeps of a module; `None` for any other module."""
+    held = sys.modules.get("torch.distributed.fsdp._fully_shard._fsdp_state")
+    return None if held is None else held._get_module_fsdp_state(module)
+
+
+def fsdp_parameters(state: Any) -> Iterator[tuple[torch.Tensor, tuple[int, ...], torch.dtype, Any]]:
+    """Each parameter that it shards, with the shape and element type of what a forward sees, and how that is spread
+    where it is a DTensor still (`device_mesh` and `placements`), else `None`."""
+    wanted = state._mp_policy.param_dtype
+    for group in state._fsdp_param_groups:
+        for each in group.fsdp_params:
+            own = each.sharded_param.dtype
+            seen = wanted if wanted and own.is_floating_point else own
+            spread = each._unsharded_dtensor_spec if each.is_dtensor else None
+            yield each.sharded_param, tuple(each._orig_size), seen, spread
+
+
+def fsdp_casts(state: Any) -> tuple[torch.dtype | None, torch.dtype | None]:
+    """The element types that FSDP casts floating inputs and outputs of a forward to."""
+    policy = state._mp_policy
+    return (policy.param_dtype if policy.cast_forward_inputs else None), policy.output_dtype
+
+
+def cast(value: Any, dtype: torch.dtype | None) -> Any:
+    """A nested value with its floating tensors of another type."""
+    from torch.utils._pytree import tree_map_only
+
+    if dtype is None:
+        return value
+    return tree_map_only(torch.Tensor, lambda each: each.to(dtype) if each.is_floating_point() else each, value)
 
 
 def packed_convolution(held: torch.ScriptObject) -> torch.Tensor | None:

@@ -25,6 +25,7 @@ WAYS_OUT = {
     "thread": "starts a thread",
     "pool": "gives work to a pool",
     "process": "starts a process",
+    "iterator": "gives an iterator that does not end",
 }
 
 # A value as it was passed: a TensorSpec, a scalar, None, a string, or a tuple or mapping of values.

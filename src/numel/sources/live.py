@@ -6,17 +6,17 @@ objects over the same bytes, and one parameter can be a small view of a large st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from numel import collector
-from numel.facts.dtype import DType, dtype, dtype_of
-from numel.facts.note import Note
+from numel.facts.dtype import dtype_of
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
 from numel.facts.tensor import Part, Role, TensorRecord
 from numel.facts.totals import Totals
+from numel.sources import exported, unregistered
+from numel.sources import packed as packing
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +28,6 @@ _ATTRIBUTES = frozenset({
     "hidden_size", "input_size", "num_layers", "bidirectional", "batch_first", "normalized_shape", "num_features",
     "num_groups", "eps", "p", "num_experts", "top_k",
 })  # fmt: skip
-# attributes in which torch.ao holds objects with packed weights
-_PACKED = ("_packed_params", "_packed_weight", "_packed_weight_ih", "_packed_weight_hh", "param")
 
 
 def snapshot(model: torch.nn.Module, *, target: str = "") -> Snapshot:
@@ -67,7 +65,7 @@ def totals(model: torch.nn.Module) -> Totals:
     tensors_seen: set[int] = set()
     storages_seen: set[int] = set()
     buffers_seen: set[int] = set()
-    packs: dict[type, bool] = {}
+    packs: dict[type, packing.Packs] = {}
     # the same walk as a snapshot's, so that a shared module is entered again and its tensors are seen as tied
     pending: list[tuple[Any, tuple[int, ...]]] = [(model, ())]
     while pending:
@@ -79,6 +77,12 @@ def totals(model: torch.nn.Module) -> Totals:
         modules_seen.add(key)
         held = module._parameters
         registered = module._buffers
+        kind = module.__class__
+        packs_so = packs.get(kind)
+        if packs_so is None:
+            packs_so = packs[kind] = packing.packs(module)
+        sizes = packs_so.sizes
+        codes = packing.codes(torch, module, sizes) if sizes is not None else None
         for group, is_parameter in ((held, True), (registered, False)) if registered else ((held, True),):
             for tensor in group.values():
                 if tensor is None:
@@ -87,6 +91,18 @@ def totals(model: torch.nn.Module) -> Totals:
                 if is_lazy(tensor):
                     unknown += identity not in tensors_seen
                     tensors_seen.add(identity)
+                    continue
+                if tensor is codes and sizes is not None:
+                    alias = "" if again or identity in tensors_seen else None
+                    tensors_seen.add(identity)
+                    record = _record(torch, "", tensor, "buffer", True, {}, {})
+                    share = replace(packing.logical(record, tensor, module, sizes), alias_of=alias).totals()
+                    params += share.params
+                    packed += share.packed
+                    nbytes += share.nbytes
+                    local += share.local_nbytes
+                    tied += share.tied
+                    unknown += share.unknown
                     continue
                 n = tensor.numel()
                 if again or identity in tensors_seen:
@@ -128,10 +144,7 @@ def totals(model: torch.nn.Module) -> Totals:
                 packed += share.packed
                 nbytes += share.nbytes
                 local += share.local_nbytes
-        kind = module.__class__
-        if kind not in packs:
-            packs[kind] = _can_pack(kind)
-        for _, shape, element in _packed(torch, module) if packs[kind] else ():
+        for _, shape, element in packing.in_objects(torch, module) if packs_so.in_objects else ():
             share = TensorRecord("", shape, element, alias_of="" if again else None, packed=True).totals()
             params += share.params
             packed += share.packed
@@ -149,13 +162,15 @@ def totals(model: torch.nn.Module) -> Totals:
 def _walk(torch: Any, model: Any, target: str) -> Snapshot:
     modules: list[ModuleRecord] = []
     tensors: list[TensorRecord] = []
-    notes: list[Note] = []
+    told: list[tuple[str, str]] = []  # modules whose weights are packed: their path and class
+    untold: list[tuple[str, str]] = []
     first_module: dict[int, str] = {}
+    firsts: dict[str, Any] = {}
     first_tensor: dict[int, str] = {}
     storages: dict[int, int] = {}
     only_buffers: dict[int, int] = {}  # where in `tensors`; a parameter that is met as a buffer first is none of these
     type_names: dict[type, str] = {}
-    packs: dict[type, bool] = {}
+    packs: dict[type, packing.Packs] = {}
     # (path, module, ids of the modules it is inside of while inside an alias); ancestors matter only for cycles
     pending: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
     while pending:
@@ -164,17 +179,23 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
         alias = first_module.get(key)
         if alias is None:
             first_module[key] = path
+            firsts[path] = module
         cls = module.__class__
         type_name = type_names.get(cls)
         if type_name is None:
             type_name = type_names[cls] = f"{cls.__module__}.{cls.__qualname__}"
-            packs[cls] = _can_pack(cls)
+            packs[cls] = packing.packs(module)
         state = module.__dict__
         training = getattr(module, "training", None)  # torch.jit.freeze takes it away
+        if type_name.startswith("torch.export.unflatten."):
+            type_name = exported.class_of(module) or type_name
         modules.append(ModuleRecord(path, type_name, alias, _attributes(state), training))
         if key in inside:
             continue
         prefix = path + "." if path else ""
+        sizes = packs[cls].sizes
+        codes = packing.codes(torch, module, sizes) if sizes is not None else None
+        start = len(tensors)
         for name, tensor in module._parameters.items():
             if tensor is not None:
                 place = prefix + name
@@ -192,18 +213,30 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
                     if id(tensor) not in first_tensor:
                         only_buffers[id(tensor)] = len(tensors)
                     tensors.append(_record(torch, place, tensor, "buffer", persistent, first_tensor, storages))
-        outside = _packed(torch, module) if packs[cls] else []
+        if codes is not None and sizes is not None:
+            at = next(i for i, t in enumerate(_registered(module), start) if t is codes)
+            only_buffers.pop(id(codes), None)
+            tensors[at] = packing.logical(tensors[at], codes, module, sizes)
+        outside = packing.in_objects(torch, module) if packs[cls].in_objects else []
         for name, shape, element in outside:
             first = None if alias is None else (alias + "." if alias else "") + name
             tensors.append(TensorRecord(prefix + name, shape, element, alias_of=first, packed=True))
-        if outside and alias is None:
-            notes.append(_packed_note(path, cls.__name__, all(shape is not None for _, shape, _ in outside)))
+        if alias is None and any(record.packed for record in tensors[start:]):
+            known = all(record.shape is not None for record in tensors[start:] if record.packed)
+            (told if known else untold).append((path, cls.__name__))
         children = module._modules
         if children:
             within = (*inside, key)
             below = [(prefix + name, child, within) for name, child in children.items() if child is not None]
             pending.extend(reversed(below))
-    return Snapshot(tuple(modules), tuple(tensors), _provenance(torch, target), tuple(notes))
+    outside_of_all = (*unregistered.held_outside(torch, firsts), *unregistered.constants(torch, model))
+    notes = (*packing.notes(told, untold), *outside_of_all)
+    return Snapshot(tuple(modules), tuple(tensors), _provenance(torch, target), notes)
+
+
+def _registered(module: Any) -> list[Any]:
+    """Its parameters and buffers, in the order in which they are recorded."""
+    return [t for group in (module._parameters, module._buffers) for t in group.values() if t is not None]
 
 
 def type_name_of(model: object) -> str:
@@ -223,6 +256,7 @@ def _record(
     if torch.nn.parameter.is_lazy(tensor):
         return TensorRecord(path, None, element, role, trainable, persistent, alias)
     shard, parts = _inside(torch, tensor)
+    packed = packing.otherwise(parts, element)
     storage = nbytes = None
     if not parts and shard is None:
         try:
@@ -232,7 +266,7 @@ def _record(
         except (RuntimeError, NotImplementedError):  # sparse and other layouts have no single storage
             parts = _sparse_parts(tensor)
     shape = tuple(tensor.values().shape if tensor.is_nested else tensor.shape)
-    return TensorRecord(path, shape, element, role, trainable, persistent, alias, storage, nbytes, shard, parts)
+    return TensorRecord(path, shape, element, role, trainable, persistent, alias, storage, nbytes, shard, parts, packed)
 
 
 def _inside(torch: Any, tensor: Any) -> tuple[tuple[int, ...] | None, tuple[Part, ...]]:
@@ -279,53 +313,6 @@ def _attributes(state: dict[str, Any]) -> tuple[tuple[str, Attribute], ...]:
         if plain or isinstance(value, int | float | str):
             kept.append((name, value))
     return tuple(kept)
-
-
-def _can_pack(cls: type) -> bool:
-    """Whether modules of this class may hold packed weights: torch.ao's own, and whatever was scripted."""
-    return any(base.__module__.startswith(("torch.ao.nn", "torch.jit")) for base in cls.__mro__)
-
-
-def _packed(torch: Any, module: Any) -> list[tuple[str, tuple[int, ...] | None, DType]]:
-    """Name, shape and element type of each weight that a module of torch.ao keeps in an object of its own.
-
-    Such an object shows its tensors by unpacking them; they are let go at once. A shape is `None` where that fails.
-    """
-    from numel import torch_private  # here, since it imports torch
-
-    found: list[tuple[str, tuple[int, ...] | None, DType]] = []
-    for attribute in _PACKED:
-        held = getattr(module, attribute, None)
-        if not isinstance(held, torch.ScriptObject):
-            continue
-        end = attribute[-3:] if attribute.endswith(("_ih", "_hh")) else ""
-        try:
-            within = [each for each in torch_private.packed(held) if isinstance(each, torch.ScriptObject)]
-            matrices = zip(("_ih", "_hh"), within, strict=True) if within else ((end, held),)
-            for suffix, each in matrices:
-                found.extend(_unpacked(torch, suffix, each))
-        except RuntimeError:  # packed for an engine that this build of torch does not have
-            found.append((f"weight{end}", None, dtype("qint8")))
-    return found
-
-
-def _unpacked(torch: Any, suffix: str, held: Any) -> Iterator[tuple[str, tuple[int, ...], DType]]:
-    from numel import torch_private  # here, since it imports torch
-
-    for tensor in torch_private.packed(held):
-        if isinstance(tensor, torch.Tensor) and tensor.is_quantized:
-            yield f"weight{suffix}", tuple(tensor.shape), dtype_of(tensor.dtype)
-        elif isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-            # half precision is unpacked to float32; the bias is never packed
-            matrix = tensor.dim() > 1
-            yield ("weight" if matrix else "bias") + suffix, tuple(tensor.shape), dtype("f16" if matrix else "f32")
-
-
-def _packed_note(path: str, class_name: str, known: bool) -> Note:
-    what = f"{class_name} keeps its weights packed, outside of parameters()"
-    if known:
-        return Note("packed-weights", "info", f"{what}: they are counted by their logical elements", path)
-    return Note("packed-weights", "warning", f"{what}, and cannot unpack them here: totals are lower bounds", path)
 
 
 def _provenance(torch: Any, target: str) -> Provenance:

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from numel.errors import TargetError
+from numel.facts.inputs import Inputs
 from numel.facts.note import Note
 from numel.facts.snapshot import Snapshot
-from numel.sources import config, files, models
+from numel.sources import config, exported, files, models
 from numel.sources.bytes import printable
 from numel.sources.wording import siblings
 
 _ACCEPTED = (
-    "a torch.nn.Module, a Snapshot, 'pkg.mod:callable', 'file.py:Name', 'torchvision:NAME', 'timm:NAME', "
-    "'hf:ORG/NAME', or a path of .safetensors, config.json or a saved result"
+    "a torch.nn.Module, an ExportedProgram, a Snapshot, 'pkg.mod:callable', 'file.py:Name', 'torchvision:NAME', "
+    "'timm:NAME', 'hf:ORG/NAME', or a path of .safetensors, config.json or a saved result"
 )
 _OWN_CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _URL = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)
@@ -32,7 +33,7 @@ class Resolved:
     """Exactly one of `snapshot`, `model` (whose snapshot the caller makes) and `saved` is set.
 
     A model that was built here can be built again: `allocated()` gives it with real, random weights. `searching()` is
-    to be active while it runs.
+    to be active while it runs. `inputs` are those that the target brings itself.
     """
 
     snapshot: Snapshot | None
@@ -41,6 +42,7 @@ class Resolved:
     saved: Path | None = None
     allocated: Callable[[], Any] | None = None
     searching: Callable[[], AbstractContextManager[None]] = nullcontext
+    inputs: Inputs | None = None
 
     @property
     def built(self) -> bool:
@@ -63,6 +65,9 @@ def resolve(target: Any, *, options: Mapping[str, Any] | None = None, trust_remo
     nn = getattr(sys.modules.get("torch"), "nn", None)
     if nn is not None and isinstance(target, nn.Module):
         return Resolved(None, _without(target, chosen, "a live module"))
+    if exported.is_program(target):
+        model, notes = exported.unflattened(_without(target, chosen, "an ExportedProgram"))
+        return Resolved(None, model, notes, inputs=exported.example_inputs(target))
     if isinstance(target, os.PathLike):
         target = os.fspath(target)
     if not isinstance(target, str):

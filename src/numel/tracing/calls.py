@@ -6,8 +6,9 @@ seen. Modules with hooks are entered at `_call_impl` as well: what a hook comput
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from threading import get_ident
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,10 +76,26 @@ class Calls:
                 fail(at, error)
                 raise
             end(at, outputs)
-            return outputs
+            return self._resumed(at, outputs) if type(outputs) is GeneratorType else outputs
 
         forward.__wrapped__ = function  # type: ignore[attr-defined]  # inspect.signature(self.forward) looks here
         return forward
+
+    def _resumed(self, at: int, generator: Any) -> Generator[Any, Any, Any]:
+        """A generator that a forward gave: its steps belong to the call that made it, whoever takes them."""
+        sent = None
+        while True:
+            running, self.current = self.current, at
+            try:
+                item = generator.send(sent)
+            except StopIteration as stopped:
+                return stopped.value
+            except BaseException as error:
+                self._fail(at, error)
+                raise
+            finally:
+                self.current = running
+            sent = yield item
 
     def _hooked(self, path: str, module: Any, function: Callable[..., Any]) -> Callable[..., Any]:
         """The forward of a module with hooks: part of the call that its `_call_impl` began, else a call itself."""

@@ -18,6 +18,7 @@ from numel.tracing.backward import Nodes, Training, loss_of, stepping
 from numel.tracing.calls import Calls
 from numel.tracing.memory import Memory
 from numel.tracing.outside import watched
+from numel.tracing.processes import Processes
 from numel.tracing.recorder import DataDependent, MetaRecorder, RealRecorder, Recorder, tensors_of
 
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
@@ -33,7 +34,8 @@ class Attempt:
 
 
 class Stage:
-    """Weights, inputs and recorder of one attempt. `made_up`: storages whose values are random and nobody's."""
+    """Weights, inputs and recorder of one attempt. `made_up`: storages whose values are random and nobody's. `dense`:
+    a plain tensor stands for one that is made of others."""
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class Stage:
         self.floating = floating
         self.device = device
         self.recorder: Recorder
+        self.processes: Processes | None = None
+        self.dense = False
         self.fake: Any = None
         self.memory: Memory | None = None
         self.doing: Phase = "forward"
@@ -69,6 +73,7 @@ class Stage:
         """Everything that must be active while the forward runs."""
         stack = ExitStack()
         stack.enter_context(torch_private.eager())
+        stack.enter_context(torch_private.unseen_placement())
         if self.attempt.mode != "real":
             stack.enter_context(torch_private.quiet())
         if self.attempt.autograd:
@@ -127,12 +132,12 @@ class Stage:
 
         On meta and fake these have no data. For real a buffer is copied, since some kernels write to it unannounced,
         and a parameter is another object over the same data, so that gradients and flags go elsewhere. Replicas of a
-        DataParallel are not made: one model runs the whole batch.
+        DataParallel are not made, and other processes take no part: one model runs the whole batch.
         """
+        self.processes = Processes(model)
+        self.processes.leave(model)
         twins: dict[int, Any] = {}
         for module in model.modules():
-            if isinstance(module, torch.nn.DataParallel):
-                module.__dict__["device_ids"] = []
             for held in (module._parameters, module._buffers):
                 for name, tensor in held.items():
                     if tensor is None:
@@ -168,20 +173,41 @@ class Stage:
             if is_buffer:
                 return torch.nn.parameter.UninitializedBuffer(requires_grad=tensor.requires_grad, **kwargs)
             return torch.nn.parameter.UninitializedParameter(requires_grad=tensor.requires_grad, **kwargs)
+        gathered = self.processes.gathered.get(id(tensor)) if self.processes is not None else None
         if mode == "real":
+            if torch_private.is_distributed(tensor):
+                if torch_private.processes(tensor) > 1:
+                    raise self.recorder.end(DataDependent("its weights are spread over processes"))
+                if gathered is not None and gathered[2] is None:
+                    whole = torch_private.local_part(tensor).detach().to(gathered[1])
+                    return torch.nn.Parameter(whole, tensor.requires_grad)
             if is_buffer:
                 return tensor.detach().clone()
             if type(tensor) is not torch.nn.Parameter or tensor.is_inference():
                 return tensor
             return _with_attributes(torch.nn.Parameter(tensor.detach(), tensor.requires_grad), tensor)
-        made = self._meta(tensor)
+        made = self._meta(tensor) if gathered is None else torch.empty(gathered[0], dtype=gathered[1], device="meta")
+        if torch_private.is_distributed(tensor) and (gathered is None or gathered[2] is not None):
+            return self._part(tensor, is_buffer, *(gathered or ()))
+        self.dense |= gathered is None and torch_private.wraps_tensors(type(tensor))
         if mode == "meta" and is_buffer and isinstance(self.recorder, MetaRecorder) and _readable(tensor):
             self.recorder.remember(made, tensor)
         if self.fake is not None:
             made = torch_private.fake_tensor(self.fake, made, _device(tensor))
         if is_buffer and not isinstance(tensor, torch.nn.Parameter):
             return made
-        return _with_attributes(torch.nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
+        return _with_attributes(_like(tensor, made), tensor)
+
+    def _part(
+        self, tensor: Any, is_buffer: bool, shape: Any = None, dtype: Any = None, like: Any = None
+    ) -> torch.Tensor:  # fmt: skip
+        """A DTensor with a stand-in for the part of this process, spread as it is or as `like`."""
+        own = torch_private.local_part(tensor)
+        local = self._meta(own) if shape is None else torch.empty(shape, dtype=dtype, device="meta")
+        if self.fake is not None:
+            local = torch_private.fake_tensor(self.fake, local, _device(own))
+        made = torch_private.distributed(tensor if like is None else like, local)
+        return made if is_buffer else torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
 
     def _late(self, tensor: torch.Tensor, is_buffer: bool) -> Callable[[Any, Any], torch.Tensor]:
         """What a lazy tensor becomes, once its shape and element type are known."""
@@ -221,6 +247,8 @@ class Stage:
             own = value.detach().clone().requires_grad_(value.requires_grad)
             self.recorder.given.add(torch_private.storage_number(own))
             return own
+        if torch_private.is_distributed(value):
+            return self._part(value, is_buffer=True)
         if isinstance(self.recorder, MetaRecorder):
             known = not value.is_floating_point() and not value.is_complex() and value.numel() <= _KNOWN_INPUT
             if known and _readable(value) and value.layout is torch.strided:
@@ -260,6 +288,16 @@ class Stage:
 
 def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
+
+
+def _like(origin: torch.Tensor, made: torch.Tensor) -> torch.nn.Parameter:
+    """A parameter over `made`, of the class of `origin` where that is one with methods of its own."""
+    kind = type(origin)
+    own = kind is not torch.nn.Parameter and issubclass(kind, torch.nn.Parameter)
+    if own and type(made) is torch.Tensor and not torch_private.wraps_tensors(kind):
+        found: Any = torch.Tensor._make_subclass(kind, made, origin.requires_grad)
+        return found  # type: ignore[no-any-return]
+    return torch.nn.Parameter(made, requires_grad=origin.requires_grad)
 
 
 def _with_attributes(parameter: torch.nn.Parameter, origin: torch.Tensor) -> torch.nn.Parameter:

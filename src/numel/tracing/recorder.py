@@ -94,7 +94,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if types and any(map(torch_private.wraps_tensors, types)):
-            return NotImplemented  # the class takes it apart, and its parts come by here
+            return self.apart(func, types, args, kwargs or {})
         kwargs = kwargs or {}
         known = _OPERATORS.get(func)
         if known is None:
@@ -111,6 +111,14 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         outputs = self.run(known, func, args, kwargs)
         self.write(known, inputs, options, outputs)
         return outputs
+
+    def apart(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """An operator on a wrapper: its class takes it apart, and its parts come by here. A DTensor finds out where
+        results go by what composite operators are made of, as it sees them where autograd takes part."""
+        if any(map(torch_private.is_spread, types)) and torch_private.is_composite(func):
+            with self:
+                return func.decompose(*args, **kwargs)
+        return NotImplemented
 
     def run(self, known: _Operator, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The operator itself."""
@@ -213,7 +221,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if types and any(map(torch_private.wraps_tensors, types)):
-            return NotImplemented
+            return self.apart(func, types, args, kwargs or {})
         known = _OPERATORS.get(func)
         if known is None:
             known = _OPERATORS[func] = _Operator(func)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Generator, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -31,6 +33,7 @@ _LADDER: dict[str, tuple[Attempt, ...]] = {
     "real": (Attempt("real"),),
 }
 _MOST_RESTARTS = 32
+_MOST_ITEMS = 1000  # that are taken of an iterator
 
 MadeUp = frozenset["int | None"]
 
@@ -73,7 +76,7 @@ def trace(
         run.decided(Attempt("meta"))  # only there are consumers asked
     while ladder:
         attempt = ladder.pop(0)
-        if attempt.mode == "real" and "meta" in errors and errors["meta"] == errors.get("fake"):
+        if attempt.mode == "real" and not run.wraps and "meta" in errors and errors["meta"] == errors.get("fake"):
             break  # stopped at the same module with torch's same words: it is the model or its inputs
         if attempt.mode == "real" and not run.allocated:
             text = "its weights are not allocated"
@@ -142,6 +145,9 @@ class _Run:
         self.numbers: dict[int, torch.dtype] = {}
         self.drawn_by_seed = False  # the last run drew from Python's or NumPy's own generator, and from no other
         self.floating, self.device, self.allocated = _weights(model)
+        # stand-ins of wrappers lack their parts, which a forward may ask for
+        held = {type(each) for each in (*model.parameters(), *model.buffers())}
+        self.wraps = any(torch_private.wraps_tensors(kind) and not torch_private.is_spread(kind) for kind in held)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -224,6 +230,7 @@ class _Run:
                     stage.watch_memory(model, (args, kwargs))
                 with stage.context(), redirect_stdout(sys.stderr):  # what the forward prints is no part of a document
                     outputs = model(*args, **kwargs)
+                    _exhaust(outputs, stage.recorder)
                     if self.after is not None:
                         went.append(stage.train(self.after, model, outputs))
             except InputsError:
@@ -257,6 +264,14 @@ class _Run:
         if kept.written:
             notes.append(Note("weights-written", "info", "the forward wrote to the model's tensors: they are put back"))
         notes += (*went, *said)
+        if stage.processes is not None:
+            notes += stage.processes.notes()
+        if stage.dense:
+            text = (
+                "dense tensors stand for weights that a class of their own keeps: MACs are those of the dense product; "
+                "what unpacks weights or quantises inputs is not in elementwise (mode real has it)"
+            )
+            notes.append(Note("dense-product", "info", text))
         found = Trace(
             calls=records,
             ops=tuple(stage.recorder.ops),
@@ -280,6 +295,27 @@ class _Run:
             mode="real", training=_training(self.model), failure=failure, phases=self.phases,
             provenance=_provenance(self.model),
         )  # fmt: skip
+
+
+def _exhaust(outputs: Any, recorder: Recorder) -> None:
+    """Take what the iterators that a forward gave have to give: only then does it compute. One that goes on is an
+    operator that nothing prices."""
+    pending = [outputs]
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, Iterator):
+            if sum(1 for _ in islice(each, _MOST_ITEMS)) == _MOST_ITEMS:
+                recorder.starts("iterator", each)
+            if isinstance(each, Generator):
+                each.close()
+        elif isinstance(each, tuple | list):
+            pending.extend(reversed(each))
+        elif isinstance(each, dict):
+            pending.extend(reversed(each.values()))
 
 
 def _chance(

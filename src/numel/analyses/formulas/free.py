@@ -106,6 +106,13 @@ _PRIMS = """
     view_of view_of_dtype _make_token _sink_tokens
 """
 
+# Data on its way between processes; what a reduction adds up there is no work of this one.
+_COLLECTIVES = """
+    all_gather_into_tensor all_gather_into_tensor_coalesced all_gather_into_tensor_out all_reduce all_reduce_
+    all_reduce_coalesced all_reduce_coalesced_ all_to_all_single broadcast broadcast_ reduce_scatter_tensor
+    reduce_scatter_tensor_coalesced reduce_scatter_tensor_out wait_tensor _wrap_tensor_autograd
+"""
+
 # Operators whose outputs are the input's own bytes, fresh ones or no tensor: nothing is read or written.
 UNMOVED = frozenset(f"aten.{name}" for name in (VIEWS + METADATA + ALLOCATIONS).split())
 
@@ -114,6 +121,7 @@ UNMOVED = frozenset(f"aten.{name}" for name in (VIEWS + METADATA + ALLOCATIONS).
     *UNMOVED,
     *(f"aten.{name}" for name in (COPIES + INDEXING + FACTORIES + RANDOM).split()),
     *(f"prims.{name}" for name in _PRIMS.split()),
+    *(f"_c10d_functional.{name}" for name in _COLLECTIVES.split()), "_dtensor.shard_dim_alltoall",
     "mkldnn._reorder_convolution_weight", "mkldnn._reorder_linear_weight", "mkl._mkl_reorder_linear_weight",
     "mkldnn._reorder_convolution_transpose_weight", "mkldnn._reorder_mkldnn_rnn_layer_weight",
     # where with a condition alone is nonzero

@@ -1,0 +1,76 @@
+"""Models that are spread over processes, run in this one alone: nothing is gathered, sent or waited for.
+
+A wrapper that only moves data (DataParallel, DistributedDataParallel, FSDP) is taken for what it wraps. A DTensor keeps
+its placement, over a stand-in of its local part: tensor parallelism changes what this process computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from numel import torch_private
+from numel.facts.note import Note
+
+
+class Processes:
+    """What a model shares with other processes. `gathered` maps the id of a parameter that FSDP shards to what the
+    forward sees: its shape here, its element type, and how it is spread if it still is. `spread` says that parameters
+    are so over more than one process."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.gathered: dict[int, tuple[tuple[int, ...], torch.dtype, Any]] = {}
+        self.spread = False
+        self._states: list[tuple[torch.nn.Module, Any]] = []
+        for module in model.modules():
+            state = torch_private.fsdp_state(module)
+            if state is not None:
+                self._states.append((module, state))
+                for parameter, *seen in torch_private.fsdp_parameters(state):
+                    self.gathered[id(parameter)] = (seen[0], seen[1], seen[2])
+        for parameter in model.parameters():
+            if torch_private.is_distributed(parameter):
+                placed = self.gathered[id(parameter)][2] if id(parameter) in self.gathered else parameter
+                self.spread |= placed is not None and torch_private.processes(placed) > 1
+
+    def leave(self, model: torch.nn.Module) -> None:
+        """Let no wrapper reach other processes; the caller restores the modules' dictionaries."""
+        for module in model.modules():
+            if isinstance(module, torch.nn.DataParallel):
+                module.__dict__["device_ids"] = []
+            torch_private.leave_group(module)
+        for module, state in self._states:
+            cast = torch_private.fsdp_casts(state)
+            for hooks, made in ((module._forward_pre_hooks, _before), (module._forward_hooks, _after)):
+                for key, hook in list(hooks.items()):
+                    if str(getattr(hook, "__module__", "")).startswith("torch.distributed.fsdp"):
+                        hooks[key] = made(*cast)  # under the same key, which says that it takes keywords
+
+    def notes(self) -> list[Note]:
+        """What the numbers are for."""
+        said = []
+        if self.gathered:
+            text = "FSDP gathers what it shards before it is used: the forward ran on what it gathers"
+            said.append(Note("gathered", "info", text))
+        if self.spread:
+            text = (
+                "parameters are spread over processes: params are those of all, MACs and activations those of this one"
+            )
+            said.append(Note("one-process", "info", text))
+        return said
+
+
+def _before(inward: torch.dtype | None, _: torch.dtype | None) -> Callable[..., Any]:
+    def hook(module: Any, args: Any, kwargs: Any) -> Any:
+        return torch_private.cast((args, kwargs), inward)
+
+    return hook
+
+
+def _after(_: torch.dtype | None, outward: torch.dtype | None) -> Callable[..., Any]:
+    def hook(module: Any, args: Any, output: Any) -> Any:
+        return torch_private.cast(output, outward)
+
+    return hook
