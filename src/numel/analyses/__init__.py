@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from numel.analyses import arrange, cost, groups, layers, params, summary
+    from numel.analyses import active, adapters, arrange, cost, embedding, groups, layers, params, summary
 
-__all__ = ["arrange", "cost", "groups", "layers", "params", "summary"]
+__all__ = ["active", "adapters", "arrange", "cost", "embedding", "groups", "layers", "params", "summary"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from numel import collector
 from numel.facts.dtype import DType, dtype, dtype_of
+from numel.facts.experts import CHOICES, COUNTS
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
@@ -26,8 +27,13 @@ _ATTRIBUTES = frozenset({
     "in_features", "out_features", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation",
     "groups", "num_embeddings", "embedding_dim", "num_heads", "num_key_value_heads", "head_dim", "embed_dim",
     "hidden_size", "input_size", "num_layers", "bidirectional", "batch_first", "normalized_shape", "num_features",
-    "num_groups", "eps", "p", "num_experts", "top_k",
+    "num_groups", "eps", "p",
 })  # fmt: skip
+# how many experts there are and how many of them a token meets, in the words of those who write routers
+_EXPERTS = frozenset(COUNTS) | frozenset(CHOICES)
+_ATTRIBUTES |= _EXPERTS | {"k"}
+# where a module keeps the configuration that it was built from
+_CONFIGURATIONS = ("config", "args", "cfg")
 # attributes in which torch.ao holds objects with packed weights
 _PACKED = ("_packed_params", "_packed_weight", "_packed_weight_ih", "_packed_weight_hh", "param")
 
@@ -156,6 +162,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
     only_buffers: dict[int, int] = {}  # where in `tensors`; a parameter that is met as a buffer first is none of these
     type_names: dict[type, str] = {}
     packs: dict[type, bool] = {}
+    configured: set[int] = set()
     # (path, module, ids of the modules it is inside of while inside an alias); ancestors matter only for cycles
     pending: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
     while pending:
@@ -171,7 +178,8 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
             packs[cls] = _can_pack(cls)
         state = module.__dict__
         training = getattr(module, "training", None)  # torch.jit.freeze takes it away
-        modules.append(ModuleRecord(path, type_name, alias, _attributes(state), training))
+        attributes = (*_attributes(state), *_configured(state, configured))
+        modules.append(ModuleRecord(path, type_name, alias, attributes, training))
         if key in inside:
             continue
         prefix = path + "." if path else ""
@@ -279,6 +287,20 @@ def _attributes(state: dict[str, Any]) -> tuple[tuple[str, Attribute], ...]:
         if plain or isinstance(value, int | float | str):
             kept.append((name, value))
     return tuple(kept)
+
+
+def _configured(state: dict[str, Any], seen: set[int]) -> Iterator[tuple[str, Attribute]]:
+    """What the configuration of a module says of experts, as `config.top_k`, for the first module that holds it."""
+    for name in _CONFIGURATIONS:
+        held = state.get(name)
+        if held is None or id(held) in seen:
+            continue
+        fields = held if isinstance(held, dict) else getattr(held, "__dict__", None)
+        if isinstance(fields, dict):
+            seen.add(id(held))
+            for field in sorted(_EXPERTS.intersection(fields)):
+                if type(fields[field]) is int:
+                    yield f"{name}.{field}", fields[field]
 
 
 def _can_pack(cls: type) -> bool:
