@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 import torch
-from measure import paired, show
 from torch import nn
 
 import numel
+from measure import paired, show
 
 
 class Mlp(nn.Module):

@@ -167,7 +167,8 @@ def test_transformers_loops_cost_what_its_grouped_products_do(name: str):
     elif name == "DeepseekV3":
         cls, config = transformers.DeepseekV3ForCausalLM, transformers.DeepseekV3Config(
             intermediate_size=48, num_hidden_layers=4, moe_intermediate_size=24, n_routed_experts=16, n_group=4,
-            topk_group=2, num_experts_per_tok=4, q_lora_rank=16, kv_lora_rank=16, num_key_value_heads=4, **sizes)  # fmt: skip
+            topk_group=2, num_experts_per_tok=4, q_lora_rank=16, kv_lora_rank=16, num_key_value_heads=4,
+            **sizes)  # fmt: skip
         experts = 14 * 4 * 3 * 32 * 24
     else:
         cls, config = transformers.SwitchTransformersForConditionalGeneration, transformers.SwitchTransformersConfig(

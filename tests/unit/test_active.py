@@ -106,8 +106,7 @@ def test_a_tied_head_is_the_table_that_it_is_tied_to_and_another_head_is_none():
 
 def test_a_table_that_is_met_first_as_a_head_is_a_table():
     table = module("emb", "torch.nn.Embedding", num_embeddings=10, embedding_dim=4)
-    found = report([module("head"), table], tensor("head.weight", 10, 4), tensor("emb.weight", alias_of="head.weight",
-                   *(10, 4)))  # fmt: skip
+    found = report([module("head"), table], tensor("head.weight", 10, 4), tensor("emb.weight", 10, 4, alias_of="head.weight"))
     assert found.embedding_params == 40
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -291,7 +292,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         if known.is_item:
             return self._item(tensors[0])
         if not known.random and all(id(t) in self._own for t in tensors):
-            if known.tells or known.name == "aten.index.Tensor" and any(map(_is_mask, args[1])):
+            if known.tells or (known.name == "aten.index.Tensor" and any(map(_is_mask, args[1]))):
                 self._tell(tensors)
             return self._constant(func, args, kwargs)
         shaped = _SHAPED_BY_ANOTHER.get(known.name)
@@ -377,8 +378,11 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             if tensor.nbytes <= _MOST_CONSTANT:
                 self._own[key] = tensor
             else:  # as long as the forward holds it
-                self._own[key] = weakref.ref(tensor, lambda _, key=key: self._own.pop(key, None))
+                self._own[key] = weakref.ref(tensor, partial(self._gone, key))
         return outputs
+
+    def _gone(self, key: int, _: object) -> None:
+        self._own.pop(key, None)
 
     def to_meta(self, value: Any) -> Any:
         """The same value with every tensor and device on meta; one real tensor has one meta twin."""

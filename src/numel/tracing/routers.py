@@ -109,7 +109,9 @@ class Routers:
             self._from.pop(number, None)  # the place of one that is gone
 
 
-CHOICES = frozenset({"aten.topk", "aten.argmax", "aten.argmin", "aten.sort", "aten.multinomial", "aten.max", "aten.min"})
+_CHOICES = frozenset(
+    f"aten.{name}" for name in ("topk", "argmax", "argmin", "sort", "multinomial", "max", "min")
+)  # fmt: skip
 _OVERLOADS = frozenset({"default", "stable", "dim"})
 _AXIS = {"aten.topk": 2, "aten.argmax": 1, "aten.argmin": 1, "aten.sort": 1, "aten.max": 1, "aten.min": 1}
 _DEFAULT = {"aten.topk": -1, "aten.sort": -1, "aten.multinomial": -1}
@@ -124,4 +126,4 @@ def chooses(name: str) -> bool:
     """
     base, _, overload = name.rpartition(".")
     alone = base in ("aten.max", "aten.min")
-    return base in CHOICES and (overload == "dim" if alone else overload in _OVERLOADS)
+    return base in _CHOICES and (overload == "dim" if alone else overload in _OVERLOADS)
