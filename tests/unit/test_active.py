@@ -106,7 +106,8 @@ def test_a_tied_head_is_the_table_that_it_is_tied_to_and_another_head_is_none():
 
 def test_a_table_that_is_met_first_as_a_head_is_a_table():
     table = module("emb", "torch.nn.Embedding", num_embeddings=10, embedding_dim=4)
-    found = report([module("head"), table], tensor("head.weight", 10, 4), tensor("emb.weight", 10, 4, alias_of="head.weight"))
+    tensors = (tensor("head.weight", 10, 4), tensor("emb.weight", 10, 4, alias_of="head.weight"))
+    found = report([module("head"), table], *tensors)
     assert found.embedding_params == 40
 
 

@@ -45,8 +45,8 @@ class NeedsDtype(BaseException):
 class _Operator:
     """What has to be known of an operator before it runs, looked up once."""
 
-    __slots__ = ("asks", "by_shape", "cacheable", "chooses", "composite", "is_item", "mutated", "name", "random", "tells",
-                 "view")  # fmt: skip
+    __slots__ = ("asks", "by_shape", "cacheable", "chooses", "composite", "is_item", "mutated", "name", "random",
+                 "tells", "view")  # fmt: skip
 
     def __init__(self, func: Any) -> None:
         self.name = str(func)

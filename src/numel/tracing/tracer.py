@@ -67,8 +67,6 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
         run.decided(Attempt("meta"))  # only there are consumers asked
     while ladder:
         attempt = ladder.pop(0)
-        if attempt.balanced and (best is None or not _lacks_data(best) or (mode == "auto" and run.given_data)):
-            continue
         if attempt.mode == "real" and "meta" in errors and errors["meta"] == errors.get("fake"):
             break  # stopped at the same module with torch's same words: it is the model or its inputs
         if attempt.mode == "real" and not run.allocated:
@@ -88,6 +86,8 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
             best = found
         if not attempt.autograd and ("grad" in failed.message or "InferenceMode" in failed.message):
             ladder.insert(0, replace(attempt, autograd=True))
+        if ladder and ladder[0].balanced and (not failed.needs_data or (mode == "auto" and run.given_data)):
+            ladder.pop(0)  # no value that a choice could make known is missing, or there are values to run on
         if ladder and ladder[0].mode != attempt.mode:
             steps.append((attempt.mode, _words(failed), failed.path))
     assert best is not None
@@ -97,10 +97,6 @@ def trace(model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: M
     notes += _stepped(others, None)
     notes.append(Note("forward-failed", "error", _words(failure), failure.path))
     return replace(best, notes=(*best.notes, *notes))
-
-
-def _lacks_data(trace: Trace) -> bool:
-    return trace.failure is not None and trace.failure.needs_data
 
 
 _MODES: dict[Mode, str] = {"meta": "meta tensors", "fake": "fake tensors", "real": "the real model"}
