@@ -15,6 +15,8 @@ from numel.facts.codec import SCHEMA, check_schema, decode, encode
 from numel.views import Viewable
 
 if TYPE_CHECKING:
+    from numel.analyses.active import Experts
+    from numel.analyses.adapters import Adapters
     from numel.analyses.cost import Costs
     from numel.analyses.explain import Place
     from numel.analyses.layers import Layer
@@ -50,6 +52,41 @@ class Report(Viewable):
     def totals(self) -> Totals:
         """Params, trainable, buffers, nbytes, tied ... of the whole model."""
         return self.snapshot.totals
+
+    @cached_property
+    def experts(self) -> tuple[Experts, ...]:
+        """The layers of routed experts, each with how many of them a token meets and how that is known."""
+        return analyses.active.experts(self.snapshot, self.trace)
+
+    @property
+    def active_params(self) -> int | None:
+        """Parameters that one token meets: all, but for experts that are not chosen; `None` where that is unknown."""
+        return analyses.active.active_params(self.snapshot, self.experts)
+
+    @cached_property
+    def embedding_params(self) -> int:
+        """Those of look-up tables, positions included; an output head that is tied to one is that table."""
+        return analyses.embedding.embedding_params(self.snapshot)
+
+    @property
+    def non_embedding_params(self) -> int:
+        """All other parameters, an output head of its own included."""
+        return self.totals.params - self.embedding_params
+
+    @cached_property
+    def adapters(self) -> Adapters:
+        """What peft, or code with LoRA's names, added to the model."""
+        return analyses.adapters.adapters(self.snapshot)
+
+    @property
+    def adapter_params(self) -> int:
+        """Parameters of adapters; 0 where there are none."""
+        return self.adapters.params
+
+    @property
+    def base_params(self) -> int:
+        """Parameters that are no adapters."""
+        return self.totals.params - self.adapters.params
 
     @cached_property
     def costs(self) -> Costs:
@@ -155,9 +192,9 @@ class Report(Viewable):
     @cached_property
     def notes(self) -> tuple[Note, ...]:
         """Everything that qualifies the numbers."""
-        return analyses.summary.notes(
-            self.snapshot, self.trace, [c for c in (self.costs, self.backward, self.optimizer) if c], self.layers
-        )
+        costs = [each for each in (self.costs, self.backward, self.optimizer) if each is not None]
+        said = analyses.summary.notes(self.snapshot, self.trace, costs, self.layers)
+        return (*said, *analyses.active.notes(self.experts), *analyses.adapters.notes(self.adapters))
 
     @property
     def modules(self) -> tuple[ModuleRecord, ...]:
@@ -234,7 +271,9 @@ class Report(Viewable):
                 if columns is not None and mine:
                     found = analyses.arrange.with_columns(found, columns, named=True)
             tables.append(found)
-        footer: list[Block] = [analyses.summary.totals(self.snapshot, self.trace, self.costs, self._trained())]
+        told_apart = analyses.summary.told_apart(self.snapshot, self.experts, self.embedding_params, self.adapters)
+        totals = analyses.summary.totals(self.snapshot, self.trace, self.costs, told_apart, self._trained())
+        footer: list[Block] = [totals]
         footer += [*analyses.summary.failure(self.trace), *analyses.summary.callouts(self.notes)]
         return Document((analyses.summary.title(self.snapshot), *tables, *footer))
 
@@ -270,6 +309,11 @@ class Report(Viewable):
             "view": self.view,
             "target": self.snapshot.provenance.target,
             "totals": asdict(self.totals),
+            "active_params": self.active_params,
+            "embedding_params": self.embedding_params,
+            "non_embedding_params": self.non_embedding_params,
+            "adapter_params": self.adapter_params,
+            "base_params": self.base_params,
             "macs": self.macs,
             "flops": self.flops,
             "executed_macs": None if self.trace is None else self.costs.total.executed_macs,

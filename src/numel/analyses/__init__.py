@@ -6,9 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from numel.analyses import arrange, cost, explain, groups, layers, memory, params, summary
+    from numel.analyses import (
+        active,
+        adapters,
+        arrange,
+        cost,
+        embedding,
+        explain,
+        groups,
+        layers,
+        memory,
+        params,
+        summary,
+    )
 
-__all__ = ["arrange", "cost", "explain", "groups", "layers", "memory", "params", "summary"]
+__all__ = ["active", "adapters", "arrange", "cost", "embedding", "explain", "groups", "layers", "memory", "params",
+           "summary"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

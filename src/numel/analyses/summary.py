@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from numel.analyses import active
 from numel.analyses.memory import untold
 from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
 from numel.document.blocks import Unit
 from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, tensors_in
 
 if TYPE_CHECKING:
+    from numel.analyses.active import Experts
+    from numel.analyses.adapters import Adapters
     from numel.analyses.cost import Costs
     from numel.analyses.layers import Layer
     from numel.analyses.memory import Peak, Saved
@@ -28,17 +31,40 @@ def title(snapshot: Snapshot) -> Heading:
     return Heading(" · ".join(part for part in (root, named) if part) or "model", 1)
 
 
+Row = tuple[Cell, Cell]
+
+
 def totals(
-    snapshot: Snapshot, trace: Trace | None, costs: Costs | None, trained: Sequence[tuple[str, Cell]] = ()
-) -> Table:
-    """The lines that people look for below a summary; every figure is a number with a unit. `trained` are those of a
-    training step."""
+    snapshot: Snapshot, trace: Trace | None, costs: Costs | None, told_apart: Sequence[Row] = (),
+    trained: Sequence[Row] = (),
+) -> Table:  # fmt: skip
+    """The lines that people look for below a summary; every figure is a number with a unit. `told_apart` are counts of
+    some of the params, `trained` the lines of a training step."""
     held = snapshot.totals
+    counts = [*_params(held, guessed(snapshot)), *told_apart]
     if trace is None or costs is None:
-        return totals_table(held, guessed=guessed(snapshot))
-    rows = [*_params(held, guessed(snapshot)), *_computed(trace, costs), *_sizes(held, trace, costs), *trained]
+        return Table("Totals", _FACTS, (*counts, *_sizes(held, None, None)), kind="facts")
+    rows = [*counts, *_computed(trace, costs), *_sizes(held, trace, costs), *trained]
     rows.append(("Traced on", _how(trace)))
     return Table("Totals", _FACTS, tuple(rows), kind="facts")
+
+
+def told_apart(snapshot: Snapshot, experts: tuple[Experts, ...], embedding: int, adapters: Adapters) -> Sequence[Row]:
+    """Params of one kind, where a model has such: those that a token meets, tables, adapters."""
+    held = snapshot.totals
+
+    def count(value: int) -> Quantity:
+        return Quantity(value, "count", at_least=not held.exact)
+
+    rows: list[Row] = []
+    if experts:
+        params = active.active_params(snapshot, experts)
+        rows.append((active.label(experts), None if params is None else count(params)))
+    if embedding:
+        rows += [("Embedding params", count(embedding)), ("Non-embedding params", count(held.params - embedding))]
+    if adapters.params:
+        rows += [(adapters.label, count(adapters.params)), ("Base params", count(held.params - adapters.params))]
+    return rows
 
 
 def guessed(snapshot: Snapshot) -> bool:

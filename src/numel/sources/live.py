@@ -6,11 +6,13 @@ objects over the same bytes, and one parameter can be a small view of a large st
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from numel import collector
 from numel.facts.dtype import dtype_of
+from numel.facts.experts import CHOICES, COUNTS
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
 from numel.facts.tensor import Part, Role, TensorRecord
@@ -26,8 +28,13 @@ _ATTRIBUTES = frozenset({
     "in_features", "out_features", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation",
     "groups", "num_embeddings", "embedding_dim", "num_heads", "num_key_value_heads", "head_dim", "embed_dim",
     "hidden_size", "input_size", "num_layers", "bidirectional", "batch_first", "normalized_shape", "num_features",
-    "num_groups", "eps", "p", "num_experts", "top_k",
+    "num_groups", "eps", "p",
 })  # fmt: skip
+# how many experts there are and how many of them a token meets, in the words of those who write routers
+_EXPERTS = frozenset(COUNTS) | frozenset(CHOICES)
+_ATTRIBUTES |= _EXPERTS | {"k"}
+# where a module keeps the configuration that it was built from
+_CONFIGURATIONS = ("config", "args", "cfg")
 
 
 def snapshot(model: torch.nn.Module, *, target: str = "") -> Snapshot:
@@ -171,6 +178,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
     only_buffers: dict[int, int] = {}  # where in `tensors`; a parameter that is met as a buffer first is none of these
     type_names: dict[type, str] = {}
     packs: dict[type, packing.Packs] = {}
+    configured: set[int] = set()
     # (path, module, ids of the modules it is inside of while inside an alias); ancestors matter only for cycles
     pending: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
     while pending:
@@ -189,7 +197,8 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
         training = getattr(module, "training", None)  # torch.jit.freeze takes it away
         if type_name.startswith("torch.export.unflatten."):
             type_name = exported.class_of(module) or type_name
-        modules.append(ModuleRecord(path, type_name, alias, _attributes(state), training))
+        attributes = (*_attributes(state), *_configured(state, configured))
+        modules.append(ModuleRecord(path, type_name, alias, attributes, training))
         if key in inside:
             continue
         prefix = path + "." if path else ""
@@ -313,6 +322,20 @@ def _attributes(state: dict[str, Any]) -> tuple[tuple[str, Attribute], ...]:
         if plain or isinstance(value, int | float | str):
             kept.append((name, value))
     return tuple(kept)
+
+
+def _configured(state: dict[str, Any], seen: set[int]) -> Iterator[tuple[str, Attribute]]:
+    """What the configuration of a module says of experts, as `config.top_k`, for the first module that holds it."""
+    for name in _CONFIGURATIONS:
+        held = state.get(name)
+        if held is None or id(held) in seen:
+            continue
+        fields = held if isinstance(held, dict) else getattr(held, "__dict__", None)
+        if isinstance(fields, dict):
+            seen.add(id(held))
+            for field in sorted(_EXPERTS.intersection(fields)):
+                if type(fields[field]) is int:
+                    yield f"{name}.{field}", fields[field]
 
 
 def _provenance(torch: Any, target: str) -> Provenance:

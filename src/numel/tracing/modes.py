@@ -26,11 +26,13 @@ _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forwa
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One way to run: `mode`, whether constants on the model's device are kept, whether autograd takes part."""
+    """One way to run: `mode`, whether constants on the model's device are kept, whether autograd takes part, whether
+    routers are taken as balanced."""
 
     mode: Mode
     keep_all: bool = False
     autograd: bool = False
+    balanced: bool = False
 
 
 class Stage:
@@ -61,7 +63,7 @@ class Stage:
         self._passed: dict[int, torch.Tensor] = {}
         self._places: list[tuple[int, dict[str, Any], str]] = []  # of each tensor of the model: where its stand-in is
         if attempt.mode == "meta":
-            self.recorder = MetaRecorder(calls, before_write, keep_all=attempt.keep_all)
+            self.recorder = MetaRecorder(calls, before_write, keep_all=attempt.keep_all, balanced=attempt.balanced)
         elif attempt.mode == "fake":
             self.recorder = Recorder(calls, before_write)
             self.fake = torch_private.fake_mode()

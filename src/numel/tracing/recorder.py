@@ -7,7 +7,9 @@ only the real inputs or weights could give raises, and the tracer steps down.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from numel.tracing.backward import Nodes
 from numel.tracing.calls import Calls
 from numel.tracing.composites import WHOLE
 from numel.tracing.memory import Memory
+from numel.tracing.routers import MOST_KNOWN, Routers, chooses
 from numel.tracing.specs import spec_of, spec_of_tensor
 
 _META = torch.device("meta")
@@ -44,8 +47,8 @@ class NeedsDtype(BaseException):
 class _Operator:
     """What has to be known of an operator before it runs, looked up once."""
 
-    __slots__ = ("asks", "by_shape", "cacheable", "composite", "is_item", "mutated", "name", "random", "tells",
-                 "view")  # fmt: skip
+    __slots__ = ("asks", "by_shape", "cacheable", "chooses", "composite", "is_item", "mutated", "name", "random",
+                 "tells", "view")  # fmt: skip
 
     def __init__(self, func: Any) -> None:
         self.name = str(func)
@@ -56,6 +59,7 @@ class _Operator:
         self.tells = torch_private.tells_values(func)
         self.composite = self.name.rpartition(".")[0] not in WHOLE and torch_private.is_composite(func)
         self.is_item = self.name == _READ
+        self.chooses = chooses(self.name)
         self.by_shape = _BY_SHAPE.get(self.name, _by_data if torch_private.is_shaped_by_data(func) else None)
         alone = not self.mutated and not self.view and not self.random and len(func._schema.returns) == 1
         self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META or (alone and torch_private.is_pointwise(func))
@@ -189,14 +193,19 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     """Runs operators on meta tensors and keeps small constants real.
 
-    With `keep_all`, constants that ask for the model's device stay real as well.
+    With `keep_all`, constants that ask for the model's device stay real as well. With `balanced`, so does what follows
+    from choices among many, which are made up (`numel.tracing.routers`).
     """
 
-    def __init__(self, calls: Calls, before_write: Callable[[torch.Tensor], None], *, keep_all: bool = False) -> None:
+    def __init__(
+        self, calls: Calls, before_write: Callable[[torch.Tensor], None], *, keep_all: bool = False,
+        balanced: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(calls, before_write)
         self.keep_all = keep_all
+        self.routers = Routers() if balanced else None
         self._undecided: dict[int, tuple[torch.Tensor, int]] = {}
-        self._own: dict[int, torch.Tensor] = {}
+        self._own: dict[int, torch.Tensor | weakref.ref[torch.Tensor]] = {}
         self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.mixed = ""
@@ -274,6 +283,10 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             outputs = self._mixed(known, func, args, kwargs or {})
         elif known.by_shape is not None:
             outputs = known.by_shape(self, func, args, kwargs or {})
+        elif known.chooses and self.routers is not None:
+            name = known.name.rpartition(".")[0]
+            outputs = self.routers.choose(name, self.calls.current, func, args, kwargs or {})
+            self._kept([each for each in tensors_of(outputs) if not each.is_meta])
         elif known.cacheable:
             outputs = self._cached(func, args, kwargs)
         elif known.is_item:
@@ -300,6 +313,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         if known.is_item:
             return self._item(tensors[0])
         if not known.random and all(id(t) in self._own for t in tensors):
+            if known.tells or (known.name == "aten.index.Tensor" and any(map(_is_mask, args[1]))):
+                self._tell(tensors)
             return self._constant(func, args, kwargs)
         shaped = _SHAPED_BY_ANOTHER.get(known.name)
         if shaped is not None and id(args[0]) in self._own:
@@ -322,7 +337,9 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         small = isinstance(on_meta, torch.Tensor) and on_meta.nbytes <= _MOST_CONSTANT
         asks_for_meta = device is not None and device.type == "meta"
-        if known.random or not small or (asks_for_meta and not self.keep_all):
+        # what a forward counts and masks with is whole numbers; to floating ones it adds what it does not know
+        known_here = self.keep_all and not (self.routers is not None and _is_floating(on_meta))
+        if known.random or not small or (asks_for_meta and not known_here):
             return on_meta
         here = {**kwargs, "device": _CPU}
         here.pop("pin_memory", None)
@@ -335,7 +352,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         options = {name: _CPU if isinstance(each, torch.device) else each for name, each in kwargs.items()}
         outputs = func(*here, **options)
         if isinstance(outputs, torch.Tensor):
-            large = outputs.nbytes > _MOST_CONSTANT
+            chosen = self.routers is not None and self.routers.follow(tensors_of((args, kwargs)), (outputs,))
+            large = outputs.nbytes > (MOST_KNOWN if chosen else _MOST_CONSTANT)
             if large or (not self.keep_all and any(each.type == "meta" for each in devices)):
                 meta = _twin(outputs)
                 if not large:
@@ -348,6 +366,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def readable(self, tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_meta:
+            self._tell([tensor])
             return tensor  # one of the model that the run never writes to, or a constant: what the forward would read
         known = self._origins.get(id(tensor))
         if known is not None and known[0]._version == 0:
@@ -358,12 +377,33 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         """A known mask as the positions where it holds, one tensor per dimension: what an index by it comes to."""
         if index is None or id(index) not in self._own or index.dtype not in (torch.bool, torch.uint8):
             return [index]
-        return list(index.nonzero(as_tuple=True))
+        self._tell([index])
+        found = list(index.nonzero(as_tuple=True))
+        if self.routers is not None:
+            self.routers.follow([index], found)
+        return found
+
+    def _tell(self, tensors: list[torch.Tensor]) -> None:
+        """The forward acts on values of constants: where these follow from a choice, what runs does."""
+        if self.routers is not None:
+            self.routers.tell(tensors, len(self.ops))
+
+    def leaves(self, how: str, data: Any) -> Any:
+        if isinstance(data, torch.Tensor):
+            self._tell([data])
+        return super().leaves(how, data)
 
     def _kept(self, outputs: Any) -> Any:
         for tensor in tensors_of(outputs):
-            self._own[id(tensor)] = tensor
+            key = id(tensor)
+            if tensor.nbytes <= _MOST_CONSTANT:
+                self._own[key] = tensor
+            else:  # as long as the forward holds it
+                self._own[key] = weakref.ref(tensor, partial(self._gone, key))
         return outputs
+
+    def _gone(self, key: int, _: object) -> None:
+        self._own.pop(key, None)
 
     def to_meta(self, value: Any) -> Any:
         """The same value with every tensor and device on meta; one real tensor has one meta twin."""
@@ -492,6 +532,10 @@ def made_up_by(make: Callable[[], Any]) -> tuple[Any, frozenset[int | None]]:
     with recorder:
         made = make()
     return made, frozenset(recorder.made_up)
+
+
+def _is_floating(made: Any) -> bool:
+    return isinstance(made, torch.Tensor) and (made.is_floating_point() or made.is_complex())
 
 
 def _is_mask(index: Any) -> bool:

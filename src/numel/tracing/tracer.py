@@ -26,9 +26,10 @@ from numel.tracing.recorder import DataDependent, MetaRecorder, NeedsDtype, Real
 from numel.tracing.specs import spec_of
 from numel.tracing.untouched import room, untouched
 
+_BALANCED = Attempt("meta", keep_all=True, balanced=True)
 _LADDER: dict[str, tuple[Attempt, ...]] = {
-    "auto": (Attempt("meta"), Attempt("meta", keep_all=True), Attempt("fake"), Attempt("real")),
-    "meta": (Attempt("meta"), Attempt("meta", keep_all=True)),
+    "auto": (Attempt("meta"), Attempt("meta", keep_all=True), _BALANCED, Attempt("fake"), Attempt("real")),
+    "meta": (Attempt("meta"), Attempt("meta", keep_all=True), _BALANCED),
     "fake": (Attempt("fake"),),
     "real": (Attempt("real"),),
 }
@@ -94,7 +95,9 @@ def trace(
         if best is None or _further(found, best):
             best = found
         if not attempt.autograd and ("grad" in failed.message or "InferenceMode" in failed.message):
-            ladder.insert(0, Attempt(attempt.mode, attempt.keep_all, autograd=True))
+            ladder.insert(0, replace(attempt, autograd=True))
+        if ladder and ladder[0].balanced and (not failed.needs_data or (mode == "auto" and run.given_data)):
+            ladder.pop(0)  # no value that a choice could make known is missing, or there are values to run on
         if ladder and ladder[0].mode != attempt.mode:
             steps.append((attempt.mode, _words(failed), failed.path))
     assert best is not None
@@ -162,6 +165,13 @@ class _Run:
         specs: list[Any] = []
         mapped((self.given.args, dict(self.given.kwargs)), specs.append)
         return any(isinstance(each, InputSpec) and each.dtype is None for each in specs)
+
+    @property
+    def given_data(self) -> bool:
+        """Whether there are values to run on, of the model and of an input: what they make it do is no assumption."""
+        leaves: list[Any] = []
+        mapped((self.given.args, dict(self.given.kwargs)), leaves.append)
+        return self.allocated and any(isinstance(each, torch.Tensor) and not each.is_meta for each in leaves)
 
     def decided(self, attempt: Attempt) -> Trace:
         """One attempt, begun anew whenever a consumer says what an input must be.
@@ -253,6 +263,10 @@ class _Run:
             drew, drew_held = kept.drew(), kept.drew_held()
             self.drawn_by_seed = drew and not drew_held
         sampled, said = _chance(stage.recorder, records, drew or drew_held)
+        routers = stage.recorder.routers if isinstance(stage.recorder, MetaRecorder) else None
+        if routers is not None:
+            sampled = routers.sampled if sampled is None else sampled
+            said += routers.notes(records, {path: type(module).__name__ for path, module in model.named_modules()})
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted
