@@ -160,18 +160,18 @@ def test_the_experts_that_run_are_counted_however_they_are_multiplied(name: str,
 @pytest.mark.parametrize("name", _MIXTURES)
 def test_a_loop_over_experts_is_exact_for_the_values_given_and_says_so_without_any(name: str):
     """On real weights and ids each token meets its two experts, whichever they are. On meta nobody knows which: then a
-    figure is flagged, or says that it takes the router as balanced."""
+    figure is that of a balanced router, which is as much work, and says so."""
     ids = torch.arange(21).reshape(3, 7)
     real = numel.summary(mixture(name, "cpu", "eager"), Inputs((), {"input_ids": ids}))
     assert (real.exact, real.mode) == (True, "real")
     assert real.macs == closed.mixture_decoder(_MIXTURE, 3, 7)
     assert any(note.code == "by-value" for note in real.notes)
     blind = numel.summary(mixture(name, "meta", "eager"), "input_ids: i64[3,7]")
-    if blind.exact:
-        assert blind.macs == closed.mixture_decoder(_MIXTURE, 3, 7)
-        assert any("balanced" in note.text for note in blind.notes)
-    else:
-        assert any("depends on data" in note.text for note in blind.notes)
+    assert blind.macs == closed.mixture_decoder(_MIXTURE, 3, 7)
+    assert not blind.exact
+    assert blind.costs.total.about
+    assert not blind.costs.total.at_least
+    assert any("balanced" in note.text for note in blind.notes)
 
 
 def mixture(name: str, device: str, implementation: str) -> Any:

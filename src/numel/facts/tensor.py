@@ -84,7 +84,7 @@ class TensorRecord:
         """This record alone as totals. `counts_bytes` is False where an earlier record stands for its storage."""
         numel = self.numel
         if numel is None:
-            held = self.held_nbytes if self.parts and counts_bytes and not self.alias_of else 0
+            held = self.held_nbytes if self.parts and self.storage is None and not self.alias_of else 0
             return Totals(nbytes=held, local_nbytes=held, unknown=0 if self.alias_of else 1)
         if self.alias_of is not None:
             return Totals(tied=numel)

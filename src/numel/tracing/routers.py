@@ -76,12 +76,13 @@ class Routers:
                 if self.sampled is None:
                     self.sampled = at
 
-    def notes(self, calls: tuple[CallRecord, ...], types: dict[str, str]) -> list[Note]:
-        """What was taken for granted, and where; like choices in one note."""
+    def notes(self, calls: tuple[CallRecord, ...], words: dict[str, str]) -> list[Note]:
+        """What was taken for granted, and where; like choices in one note. `words` are what the modules and their parts
+        are called: a router is told from another choice by these."""
         alike: dict[tuple[str, int, int, bool], list[str]] = {}
         for name, k, n, call in self._used:
             path = calls[call].path if call >= 0 else ""
-            routes = any(word in f"{types.get(path, '')} {path.rpartition('.')[2]}".lower() for word in _ROUTER)
+            routes = any(word in f"{words.get(path, '')} {path.rpartition('.')[2]}".lower() for word in _ROUTER)
             paths = alike.setdefault((name, k, n, routes), [])
             if path not in paths:
                 paths.append(path)

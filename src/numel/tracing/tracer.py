@@ -266,7 +266,7 @@ class _Run:
         routers = stage.recorder.routers if isinstance(stage.recorder, MetaRecorder) else None
         if routers is not None:
             sampled = routers.sampled if sampled is None else sampled
-            said += routers.notes(records, {path: type(module).__name__ for path, module in model.named_modules()})
+            said += routers.notes(records, _called(model))
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted
@@ -350,6 +350,11 @@ def _chance(
     )
     learned = recorder.ops[recorder.sampled].call if recorder.sampled < len(recorder.ops) else -1
     return recorder.sampled, [Note("sampled", "warning", text, calls[learned].path if learned >= 0 else "")]
+
+
+def _called(model: torch.nn.Module) -> dict[str, str]:
+    """What each module and its parts are called, by path."""
+    return {path: " ".join((type(module).__name__, *module._modules)) for path, module in model.named_modules()}
 
 
 def _further(found: Trace, best: Trace) -> bool:
