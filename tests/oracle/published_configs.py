@@ -3,6 +3,10 @@
 Names are those of the models' pages on the Hugging Face Hub; sizes are those of the `config.json` there, and `params`
 what is published for them there, in a paper or by a library. A rounded count is a string. Fields that do not change
 sizes are left out.
+
+For a dozen (falcon-mamba, mamba2, rwkv, command-r, starcoder, starcoder2, mpt, falcon-7b, dbrx, yolos, detr, idefics2)
+no page with the exact count was at hand: theirs is that of the built model, which agrees with the rounded size in its
+name or paper.
 """
 
 from __future__ import annotations

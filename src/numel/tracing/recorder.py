@@ -72,7 +72,7 @@ _OPERATORS: dict[Any, _Operator] = {}
 _SLOW_ON_META = frozenset({
     "aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten.batch_norm", "aten.group_norm",
     "aten.scaled_dot_product_attention", "aten.layer_norm", "aten.linear", "aten.matmul",
-    "aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d",
+    "aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d", "aten.index",
 })  # fmt: skip
 
 
@@ -321,12 +321,15 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return self._kept(shaped(args[0], args[1]))
         if known.name == "aten.index.Tensor":
             args = (args[0], [each for index in args[1] for each in self._positions(index)])
+            if not any(map(_is_mask, args[1])):  # then no value gives a shape
+                return self._cached(func, self.to_meta(args), kwargs)
         packed = _PACKED.get(known.name) or known.by_shape
         if packed is not None:
             return packed(self, func, args, kwargs)
         if not all(tensor.is_meta for tensor in _written(known, args, kwargs)):
             raise self.end(DataDependent(f"{known.name} writes unknown data to a tensor whose data is known"))
-        return func(*self.to_meta(args), **self.to_meta(kwargs))
+        args, kwargs = self.to_meta(args), self.to_meta(kwargs)
+        return self._cached(func, args, kwargs) if known.cacheable else func(*args, **kwargs)
 
     def _made(self, known: _Operator, func: Any, args: Any, kwargs: Any) -> Any:
         """A factory: real when its values are certain and it is small, else meta."""
@@ -427,6 +430,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         for a in args:
             if isinstance(a, torch.Tensor):
                 parts += (a.shape, a.stride(), a.dtype)
+            elif type(a) is list and any(isinstance(each, torch.Tensor) for each in a):
+                parts.append(tuple(each if each is None else (each.shape, each.stride(), each.dtype) for each in a))
             else:  # 1, 1.0 and True are equal and give other element types
                 parts += (tuple(a) if type(a) is list else a, type(a))
         for name, a in kwargs.items() if kwargs else ():
