@@ -14,7 +14,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import numel
-from formulas.counting import f32, i64, price
+from formulas.counting import f32, i64, price, record
+from numel.analyses.formulas import traffic
 from numel.analyses.formulas.backward import _CELL
 
 # ── a number that counts what is done with it ────────────────────────────────────────────────────────────────────────
@@ -386,6 +387,55 @@ def test_every_operator_of_an_optimizers_step_has_a_formula(name, foreach):
     assert report.trace.failure is None
     assert report.optimizer.total.uncosted == 0, dict(report.optimizer.uncosted)
     assert report.optimizer.total.elementwise >= 8 * 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (torch.optim.Adam, {}), (torch.optim.Adam, {"weight_decay": 0.1, "amsgrad": True}),
+        (torch.optim.Adam, {"maximize": True}), (torch.optim.AdamW, {}), (torch.optim.SGD, {}),
+        (torch.optim.SGD, {"weight_decay": 0.1, "momentum": 0.9}), (torch.optim.Adagrad, {"weight_decay": 0.1}),
+    ],
+)  # fmt: skip
+def test_a_fused_step_costs_what_its_loop_of_operators_costs(kind, options):
+    loop, fused = (
+        numel.summary(nn.Linear(64, 64), "f32[4,64]", mode="real",
+                      optimizer=lambda ps, each=each: kind(ps, **options, foreach=False, fused=each))
+        for each in (False, True)
+    )  # fmt: skip
+    elements, tensors = 64 * 64 + 64, 2
+    assert any("_fused_" in op.name for op in fused.ops)
+    # beside the parameters both count the steps, one number per tensor; a loop corrects by powers of Python's own
+    assert abs(fused.optimizer.total.elementwise - loop.optimizer.total.elementwise) <= 2 * tensors
+    assert fused.optimizer.total.elementwise >= elements
+
+
+def test_a_fused_step_writes_what_it_updates():
+    # parameters, two moments and the step counters are written, gradients are read
+    lists = [[f32(10)], [f32(10)], [f32(10)], [f32(10)], [], [f32()]]
+    moved = traffic(record("aten._fused_adam_", *lists, weight_decay=0.1))
+    assert moved.written == 4 * (10 + 10 + 10 + 1)
+
+
+def test_momentum_is_two_operations_from_the_second_step_on():
+    given = {"weight_decay": 0.0, "momentum": 0.9, "lr": 0.1, "dampening": 0.0, "nesterov": True, "maximize": False}
+    first, later = (
+        price("aten._fused_sgd_", [f32(10)], [f32(10)], [f32(10)], **given, is_first_step=step)
+        for step in (True, False)
+    )
+    assert (first.elementwise, later.elementwise) == (20, 40)
+
+
+def test_a_causal_attention_goes_back_through_its_half():
+    q = torch.zeros(1, 2, 16, 8, requires_grad=True)
+
+    class Attention(nn.Module):
+        def forward(self, q: torch.Tensor) -> torch.Tensor:
+            return F.scaled_dot_product_attention(q, q, q, is_causal=True)
+
+    back = numel.summary(Attention(), q, backward=True).backward.total
+    assert back.macs == 5 * 2 * 16 * 16 * 8
+    assert back.executed_macs == 5 * 2 * (16 * 17 // 2) * 8
 
 
 def test_a_table_gets_one_addition_per_element_that_was_read():

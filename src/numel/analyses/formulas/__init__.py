@@ -9,6 +9,7 @@ from numel.analyses.formulas import (  # noqa: F401  each registers its operator
     free,
     linalg,
     matmul,
+    optimizers,
     quantized,
     recurrent,
 )

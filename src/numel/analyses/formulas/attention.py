@@ -7,6 +7,7 @@ Elementwise work per score: one scaling, five for the softmax, one where a mask 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -288,23 +289,33 @@ def transform_bias_rescale(qkv: TensorSpec, *_: Any, outputs: Any, **named: Any)
     return Cost(elementwise=prod(qkv.shape) + prod(qkv.shape) // 3)
 
 
-@formula(
-    "aten._scaled_dot_product_flash_attention_backward",
-    "aten._scaled_dot_product_flash_attention_for_cpu_backward",
-    "aten._scaled_dot_product_efficient_attention_backward",
-    "aten._scaled_dot_product_cudnn_attention_backward",
-    "aten._scaled_dot_product_fused_attention_overrideable_backward",
-)
-def sdpa_backward(*args: Any, outputs: Any, **named: Any) -> Cost | None:
-    """Five products: the scores again, then the gradients of the probabilities, value, query and key.
+def _sdpa_backward(causal_at: int) -> Callable[..., Cost | None]:
+    def counted(*args: Any, outputs: Any, **named: Any) -> Cost | None:
+        """Five products: the scores again, then the gradients of the probabilities, value, query and key.
 
-    Three have the query's width and two the value's. Elementwise per score: the softmax again without its maximum
-    and sum, whose log is kept (three), and its gradient (four).
-    """
-    query = tensor(args, named, 1, "query")
-    key = tensor(args, named, 2, "key")
-    value = tensor(args, named, 3, "value")
-    if min((*query.shape, *key.shape, *value.shape), default=0) < 0:
-        return None
-    pairs = prod(query.shape[:-1]) * key.shape[-2]
-    return Cost(macs=pairs * (3 * query.shape[-1] + 2 * value.shape[-1]), elementwise=7 * pairs)
+        Three have the query's width and two the value's. Elementwise per score: the softmax again without its maximum
+        and sum, whose log is kept (three), and its gradient (four).
+        """
+        query = tensor(args, named, 1, "query")
+        key = tensor(args, named, 2, "key")
+        value = tensor(args, named, 3, "value")
+        if min((*query.shape, *key.shape, *value.shape), default=0) < 0:
+            return None
+        heads, queries, keys = prod(query.shape[:-2]), query.shape[-2], key.shape[-2]
+        per_pair = heads * (3 * query.shape[-1] + 2 * value.shape[-1])
+        causal = argument(args, named, causal_at, "is_causal", default=False)
+        return Cost(
+            macs=queries * keys * per_pair,
+            elementwise=7 * heads * queries * keys,
+            causal_macs=causal_pairs(queries, keys) * per_pair if causal else None,
+        )
+
+    return counted
+
+
+# where each kernel takes `is_causal`
+for _kernel, _causal_at in {
+    "flash_attention": 11, "flash_attention_for_cpu": 7, "efficient_attention": 11, "cudnn_attention": 14,
+    "fused_attention_overrideable": 13,
+}.items():  # fmt: skip
+    formula(f"aten._scaled_dot_product_{_kernel}_backward")(_sdpa_backward(_causal_at))

@@ -690,20 +690,3 @@ def ctc_loss(log_probs: TensorSpec, targets: TensorSpec, *_: Any, outputs: Any, 
         return None
     time = log_probs.shape[0]
     return Cost(elementwise=10 * time * targets.shape[0] * (2 * targets.shape[1] + 1))
-
-
-_OPTIMISER = {"_fused_sgd": 4, "_fused_adam": 12, "_fused_adamw": 13, "_fused_adagrad": 6}
-
-
-def _update(multiple: int) -> Callable[..., Cost]:
-    def counted(self: Any, *_: Any, outputs: Any, **named: Any) -> Cost:
-        """A fixed multiple of the parameters' elements."""
-        return Cost(elementwise=multiple * numel_of(self))
-
-    return counted
-
-
-# SGD: momentum (two), weight decay and step (one each). Adam: two moments (three and four), two corrections, root,
-# epsilon, division, step; AdamW one more for the decay. Adagrad: square, sum, root, epsilon, division, step.
-for _name, _multiple in _OPTIMISER.items():
-    formula(f"aten.{_name}", f"aten.{_name}_")(_update(_multiple))

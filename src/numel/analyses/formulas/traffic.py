@@ -89,5 +89,7 @@ def traffic(record: OpRecord) -> Traffic:
     target = sum(spec.nbytes for spec in tensors_in(record.args[:1]))
     if not written and name.endswith("_"):  # lists written in place are not given back
         written = target
+        if name.startswith("aten._fused_"):  # an optimizer's state as well; the gradients, its second list, are read
+            written += sum(spec.nbytes for spec in tensors_in(record.args[2:]))
     read = sum(spec.nbytes for spec in arguments)
     return Traffic(read=read - target if name in _WRITES else read, written=written)
