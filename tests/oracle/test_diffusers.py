@@ -75,7 +75,6 @@ _SDXL = {
 }
 
 
-
 # ── the work of the transformers, by hand ────────────────────────────────────────────────────────────────────────────
 # d is the width, L the tokens of the image or video, T those of the text. For each token, attention projects to query,
 # key, value and output, 4d², and an MLP of four times the width takes 8d²; over N tokens the two products of attention
