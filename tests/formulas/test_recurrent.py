@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import numel
 from formulas.counting import Call, f32, lowered, price, total, whole
 from numel.analyses.formulas import Cost
-from numel.facts import TensorSpec
+from numel.facts import TensorSpec, tensors_in
+from numel.tracing import trace
 
 _STEPS, _BATCH, _IN, _HIDDEN = 6, 3, 4, 5
 
@@ -37,6 +38,29 @@ def test_every_matrix_meets_every_token_once(kind, options):
     expected = _STEPS * _BATCH * _per_token(module)
     assert total(whole(module, x)).macs == expected
     assert total(lowered(module, x)).macs == expected
+
+
+class _Laid(torch.nn.Module):
+    """Each tensor that a layer puts out, and an empty one whose shape is the strides of that."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        output, state = self.layer(x)
+        tensors = [output, state] if isinstance(state, torch.Tensor) else [output, *state]
+        return [*tensors, *(each.new_empty(each.stride()) for each in tensors)]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(("kind", "options"), _NETWORKS, ids=str)
+def test_what_a_layer_puts_out_has_the_shapes_and_strides_of_a_real_run(kind, options, batch_first):
+    model, x = _Laid(kind(_IN, _HIDDEN, **options, batch_first=batch_first)), torch.randn(_STEPS, _BATCH, _IN)
+    traced = trace(model, (x,))
+    assert traced.mode == "meta"
+    assert [each.shape for each in tensors_in(traced.calls[0].outputs)] == [tuple(each.shape) for each in model(x)]
 
 
 @pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])

@@ -575,6 +575,21 @@ def _grouped(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     return torch.empty(shape, dtype=dtype, device=_META)
 
 
+def _recurrent(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """A recurrent layer by shape alone: torch's meta kernel takes one step after the other, in Python."""
+    taken, hidden, weights = args[0], args[1], args[2]
+    states = [hidden] if isinstance(hidden, torch.Tensor) else list(hidden)
+    if taken.shape[-1] != weights[0].shape[-1]:
+        raise RuntimeError(f"a recurrent layer of width {weights[0].shape[-1]} got {tuple(taken.shape)}")
+    width = states[0].shape[-1] * (2 if _argument(func, args, kwargs, "bidirectional") else 1)
+    first, second = taken.shape[:2]
+    if _argument(func, args, kwargs, "batch_first"):  # it runs along the first axis all the same
+        output = torch.empty((second, first, width), dtype=taken.dtype, device=_META).transpose(0, 1)
+    else:
+        output = torch.empty((first, second, width), dtype=taken.dtype, device=_META)
+    return output, *(torch.empty(tuple(each.shape), dtype=each.dtype, device=_META) for each in states)
+
+
 def _by_data(recorder: MetaRecorder, func: Any, args: Any, kwargs: Any) -> Any:
     """An operator that may have a shape which only values give."""
     try:
@@ -600,8 +615,14 @@ _PACKED = {
     "aten.rnn_relu.data": _recur,
 }
 
-# operators whose output is found out here, since torch's own meta kernel is narrower than its others
-_BY_SHAPE = {"aten._grouped_mm.default": _grouped}
+# operators whose output is found out here, since torch's own meta kernel is narrower than its others, or slow
+_BY_SHAPE = {
+    "aten._grouped_mm.default": _grouped,
+    "aten.lstm.input": _recurrent,
+    "aten.gru.input": _recurrent,
+    "aten.rnn_tanh.input": _recurrent,
+    "aten.rnn_relu.input": _recurrent,
+}
 
 # the second tensor gives a shape or an element type alone, so a known first one stays known
 _SHAPED_BY_ANOTHER = {
