@@ -27,12 +27,13 @@ _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forwa
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One way to run: `mode`, whether constants on the model's device are kept, whether autograd takes part, whether
-    routers are taken as balanced."""
+    routers are taken as balanced; with `least`, of functions that data choose among, what all of them run."""
 
     mode: Mode
     keep_all: bool = False
     autograd: bool = False
     balanced: bool = False
+    least: bool = False
 
 
 class Stage:
@@ -70,6 +71,7 @@ class Stage:
         else:
             self.recorder = RealRecorder(calls, before_write)
             self.recorder.made_up |= made_up
+        self.recorder.least = attempt.least
 
     def context(self) -> AbstractContextManager[Any]:
         """Everything that must be active while the forward runs."""

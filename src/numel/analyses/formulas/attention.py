@@ -308,3 +308,44 @@ def sdpa_backward(*args: Any, outputs: Any, **named: Any) -> Cost | None:
         return None
     pairs = prod(query.shape[:-1]) * key.shape[-2]
     return Cost(macs=pairs * (3 * query.shape[-1] + 2 * value.shape[-1]), elementwise=7 * pairs)
+
+
+@formula("higher_order.flex_attention")
+def flex_attention(
+    query: TensorSpec, key: TensorSpec, value: TensorSpec, *_: Any, outputs: Any, executed_pairs: int | None = None,
+) -> Cost | None:  # fmt: skip
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    Dense; what the blocks of a mask leave, where they are known, is the executed part. Elementwise per score: scaling,
+    softmax and one where the mask chooses. What a function does to a score is its own and not counted.
+
+    >>> from numel.facts.dtype import dtype
+    >>> q = TensorSpec((2, 8, 16, 64), dtype("f32"))
+    >>> flex_attention(q, q, q, outputs=(), executed_pairs=100).executed_macs == 100 * (64 + 64)
+    True
+    """
+    pairs = prod(query.shape[:-1]) * key.shape[-2]
+    width = query.shape[-1] + value.shape[-1]
+    executed = None if executed_pairs is None else executed_pairs * width
+    return Cost(
+        macs=pairs * width,
+        elementwise=pairs * (_SCALE + _SOFTMAX + 1),
+        causal_macs=None if executed == pairs * width else executed,
+    )
+
+
+@formula("higher_order.flex_attention_backward")
+def flex_attention_backward(
+    query: TensorSpec, key: TensorSpec, value: TensorSpec, *_: Any, outputs: Any, executed_pairs: int | None = None,
+) -> Cost | None:  # fmt: skip
+    """Five products: the scores again, then the gradients of the probabilities, value, query and key.
+
+    As of any attention: three have the query's width and two the value's; seven elementwise per score, and one where
+    the mask chooses.
+    """
+    pairs = prod(query.shape[:-1]) * key.shape[-2]
+    width = 3 * query.shape[-1] + 2 * value.shape[-1]
+    executed = None if executed_pairs is None else executed_pairs * width
+    return Cost(
+        macs=pairs * width, elementwise=8 * pairs, causal_macs=None if executed == pairs * width else executed
+    )
