@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import reduce
+from operator import and_
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from numel import torch_private
 from numel.facts.note import Note
-from numel.facts.trace import OpRecord
+from numel.facts.trace import OpRecord, Phase
 from numel.tracing.specs import spec_of, spec_of_tensor
 
 if TYPE_CHECKING:
@@ -31,38 +35,58 @@ def run(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return known(recorder, func, args, kwargs)
 
 
+def before_autograd(recorder: Recorder, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The same where autograd takes part. torch differentiates such an operator in what it is given, and a compiler
+    gives it what its functions close over, too; without one, autograd is to see what they run."""
+    name = torch_private.higher_order_name(func)
+    if name not in _BY_PARTS and not torch_private.runs_one_function(func):
+        return NotImplemented
+    return run(recorder, func, args, kwargs)
+
+
+def _watched(recorder: Recorder) -> AbstractContextManager[Any]:
+    """The recorder, active: while a mode handles an operator it is not."""
+    return nullcontext() if torch_private.is_active(recorder) else recorder
+
+
 def _cond(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """The branch that is taken; where nothing tells, what both have in common."""
     predicate, taken, other, operands = args
     if isinstance(predicate, torch.Tensor) and not recorder.knows(predicate):
-        return _least(recorder, func, args, [lambda: taken(*operands), lambda: other(*operands)])
-    with recorder:
+        why = "data decide which branch runs, and there are none: counted is what both have in common"
+        return _least(recorder, func, args, [lambda: taken(*operands), lambda: other(*operands)], why)
+    with _watched(recorder):
         return taken(*operands) if predicate else other(*operands)
 
 
 def _while_loop(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """Each iteration, as long as values tell that there is one more; from there on, it may be the end."""
-    goes_on, body, carried, additional = args
-    carried = tuple(carried)
-    with recorder:
+    goes_on, body, given, additional = args
+    carried = tuple(given)
+    with _watched(recorder):
         while True:
             more = goes_on(*carried, *additional)
             if isinstance(more, torch.Tensor) and not recorder.knows(more):
                 break
-            if not more:  # a copy, since what a loop gives is never what it was given
+            if not more:
+                if any(one is not other for one, other in zip(carried, given, strict=True)):
+                    return carried
                 return tuple(each.clone() if isinstance(each, torch.Tensor) else each for each in carried)
             carried = tuple(body(*carried, *additional))
-    return _least(recorder, func, args, [lambda: body(*carried, *additional), None])
+    why = "data decide how often a loop runs, and there are none: counted are the iterations that are certain"
+    return _least(recorder, func, args, [lambda: body(*carried, *additional), None], why)
 
 
 def _scan(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """The function once for each step, which its inputs' first dimension counts."""
     step, init, rows, additional = args
-    carried, made = tuple(init), []
-    with recorder:
+    carried = tuple(init)
+    made: list[Any] = []
+    with _watched(recorder):
         for i in range(rows[0].shape[0]):
             outputs = step(*carried, *[each.select(0, i) for each in rows], *additional)
-            carried, made = tuple(outputs[: len(init)]), [*made, outputs[len(init) :]]
+            carried = tuple(outputs[: len(init)])
+            made.append(outputs[len(init) :])
         columns = zip(*made, strict=True)
         return (*carried, *[None if each[0] is None else torch.stack(each) for each in columns])
 
@@ -70,42 +94,33 @@ def _scan(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
 def _map(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """The function once for each row."""
     function, rows, additional = args
-    with recorder:
-        made = [
-            function(*[each[i] for each in rows], *additional) for i in range(rows[0].shape[0])
-        ]
+    with _watched(recorder):
+        made = [function(*[each[i] for each in rows], *additional) for i in range(rows[0].shape[0])]
         return [None if each[0] is None else torch.stack(each) for each in zip(*made, strict=True)]
 
 
 def _associative_scan(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """torch's own halving: pairs of neighbours at once, in as many rounds as the length takes."""
     combine, rows, additional = args
-    with recorder:
+    with _watched(recorder):
         return torch_private.associative_scan(combine, rows, additional)
 
 
 def _flex_attention(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
-    """One operator, as attention is; the function on scores and the mask run inside of its kernel."""
-    outputs = _attended(recorder, func, args, kwargs)
-    pairs = _pairs(recorder, args[0], args[1], args[4])
+    """Attention or its gradient as one operator: the function on scores and the mask run inside of its kernel."""
+    query, key = args[:2]
+    mask = next(each for each in args[3:] if isinstance(each, tuple))
+    if query.is_meta or torch_private.is_fake(query):
+        outputs = torch_private.flex_outputs(func, recorder.to_meta(args), kwargs)
+    else:
+        outputs = func(*args, **kwargs)
+    pairs = _pairs(recorder, query, key, mask)
     options = () if pairs is None else (("executed_pairs", pairs),)
     _record(recorder, func, tuple(spec_of_tensor(each) for each in args[:3]), options, outputs)
+    if torch_private.changes_scores(args[3]):
+        text = "what the function of flex_attention does to each score is not in elementwise"
+        recorder.said.append((Note("score-function", "info", text), recorder.calls.current))
     return outputs
-
-
-def _flex_attention_backward(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
-    outputs = _attended(recorder, func, args, kwargs)
-    pairs = _pairs(recorder, args[0], args[1], args[9])
-    options = () if pairs is None else (("executed_pairs", pairs),)
-    _record(recorder, func, tuple(spec_of_tensor(each) for each in args[:3]), options, outputs)
-    return outputs
-
-
-def _attended(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
-    tensors = args[:3]
-    if not any(each.is_meta or torch_private.is_fake(each) for each in tensors):
-        return func(*args, **kwargs)
-    return torch_private.flex_outputs(func, recorder.to_meta(args), kwargs)
 
 
 def _pairs(recorder: Recorder, query: torch.Tensor, key: torch.Tensor, mask: Any) -> int | None:
@@ -133,31 +148,31 @@ def _pairs(recorder: Recorder, query: torch.Tensor, key: torch.Tensor, mask: Any
 def _one_function(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """A function and what it is called with, for a compiler to know."""
     function, *rest = args
-    with recorder:
+    with _watched(recorder):
         return function(*rest)
 
 
 def _invoke_subgraph(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     function, _identifier, *operands = args
-    with recorder:
+    with _watched(recorder):
         return function(list(operands)) if getattr(function, "_boxed_call", False) else function(*operands)
 
 
 def _strict_mode(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     function, operands = args
-    with recorder:
+    with _watched(recorder):
         return function(*operands)
 
 
 def _hints_wrapper(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     function, operands, options = args[:3]
-    with recorder:
+    with _watched(recorder):
         return function(*operands, **options)
 
 
 def _as_defined(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """One whose own definition calls nothing but operators."""
-    with recorder:
+    with _watched(recorder):
         return torch_private.definition(func)(*args, **kwargs)
 
 
@@ -178,52 +193,44 @@ def _name(func: Any) -> str:
     return f"higher_order.{torch_private.higher_order_name(func)}.default"
 
 
-def _least(recorder: Recorder, func: Any, args: Any, ways: list[Callable[[], Any] | None]) -> Any:
+def _least(recorder: Recorder, func: Any, args: Any, ways: list[Callable[[], Any] | None], why: str) -> Any:
     """What runs whichever way is taken (`None`: nothing), and in each call of a module on one of them, as well as here,
     an operator that nothing prices. Returns what the first way gives."""
     if not recorder.least:
         raise recorder.unknown_branch()
-    start, runs, outputs = len(recorder.ops), [], None
-    calls: set[tuple[int, str]] = {(recorder.calls.current, recorder.phase())}
+    start, outputs = len(recorder.ops), None
+    runs: list[list[OpRecord]] = []
+    calls: set[tuple[int, Phase]] = {(recorder.calls.current, recorder.phase())}
     for way in ways:
         if way is None:
             runs.append([])
             continue
-        with recorder:
+        with _watched(recorder):
             made = way()
         outputs = made if outputs is None else outputs
         runs.append(recorder.ops[start:])
         del recorder.ops[start:]
     calls |= {(op.call, op.phase) for ran in runs for op in ran}
-    common = _in_all(runs)
+    common = _in_all(runs, lambda op: repr((replace(op, call=0), recorder.calls.path(op.call))))
     recorder.ops += common
-    for call, phase in sorted(calls):
-        recorder.ops.append(OpRecord(_name(func), call, spec_of(args[3:] or args[2:]), (), spec_of(outputs), phase))  # type: ignore[arg-type]
-    said = {
-        "cond": "data decide which branch runs, and there are none: counted is what both have in common",
-        "while_loop": "data decide how often a loop runs, and there are none: counted are the iterations that are sure",
-    }
-    text = said.get(torch_private.higher_order_name(func), "data decide what runs, and there are none")
-    recorder.said.append((Note("branch-by-data", "warning", text), recorder.calls.current))
+    if recorder.memory is not None:  # what is left out has a gradient, too
+        calls |= {(call, "backward") for call, _ in calls}
+    given, made = spec_of(args[-1]), spec_of(outputs)
+    recorder.ops += [OpRecord(_name(func), call, given, (), made, phase) for call, phase in sorted(calls)]
+    recorder.said.append((Note("branch-by-data", "warning", why), recorder.calls.current))
     return outputs
 
 
-def _in_all(runs: list[list[OpRecord]]) -> list[OpRecord]:
+def _in_all(runs: list[list[OpRecord]], alike: Callable[[OpRecord], str]) -> list[OpRecord]:
     """The operators that every run has, each as often as the run with the fewest of it, wherever in it they are."""
-    counts = [Counter(map(_alike, ran)) for ran in runs]
-    common = counts[0]
-    for each in counts[1:]:
-        common &= each
+    counts = [Counter(map(alike, ran)) for ran in runs]
+    common = reduce(and_, counts)
     found = []
     for op in runs[0]:
-        if common[_alike(op)] > 0:
-            common[_alike(op)] -= 1
+        if common[alike(op)] > 0:
+            common[alike(op)] -= 1
             found.append(op)
     return found
-
-
-def _alike(op: OpRecord) -> str:
-    return repr(op)  # specs can be mappings, which have no hash
 
 
 _KNOWN: dict[str, Callable[[Recorder, Any, Any, Any], Any]] = {
@@ -233,7 +240,7 @@ _KNOWN: dict[str, Callable[[Recorder, Any, Any, Any], Any]] = {
     "map_impl": _map,
     "associative_scan": _associative_scan,
     "flex_attention": _flex_attention,
-    "flex_attention_backward": _flex_attention_backward,
+    "flex_attention_backward": _flex_attention,
     "invoke_subgraph": _invoke_subgraph,
     "strict_mode": _strict_mode,
     "hints_wrapper": _hints_wrapper,
@@ -241,3 +248,5 @@ _KNOWN: dict[str, Callable[[Recorder, Any, Any, Any], Any]] = {
     "auto_functionalized": _as_defined,
     "auto_functionalized_v2": _as_defined,
 }
+
+_BY_PARTS = frozenset(_KNOWN) - {"flex_attention", "flex_attention_backward"}

@@ -90,7 +90,7 @@ def trace(
         if failed is None:
             found = run.sure(found, attempt)
             return replace(found, notes=(*found.notes, *notes, *_stepped(steps, found.mode)))
-        if not failed.needs_data:
+        if not failed.needs_data and not torch_private.lacks_fake_kernel(failed.message):
             errors[attempt.mode] = (failed.path, failed.message)
         if best is None or _further(found, best):
             best = found

@@ -82,6 +82,28 @@ def cholesky_inverse(self: TensorSpec, *_: Any, outputs: Any, **named: Any) -> C
     return _for_each(self, Cost(macs=n * (n + 1) * (2 * n + 1) // 6, elementwise=n * (n + 1) // 2))
 
 
+@formula("aten.linalg_ldl_factor_ex", "aten.linalg_ldl_factor")
+def ldl(self: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """Step i takes a multiple of one column from the lower half of the n - i behind: Σ (n - i)(n - i + 1) / 2, so
+    (n³ - n) / 6; a division each of the column. Taken with pivots of one row; those of two are chosen by data."""
+    n = self.shape[-1]
+    return _for_each(self, Cost(macs=(n**3 - n) // 6, elementwise=n * (n - 1) // 2))
+
+
+@formula("aten.linalg_ldl_solve")
+def ldl_solve(LD: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """Two triangular solves with ones on the diagonal, n (n - 1) per right-hand side, and n divisions between them."""
+    solution, n = first(outputs), LD.shape[-1]
+    return _substitution(solution, n, False) + _substitution(solution, n)
+
+
+@formula("aten.linalg_matrix_exp")
+def matrix_exp(self: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """At least 1 + A, a sum per row: the norm, which is data, decides the degree of the polynomial (1, 2, 4, 8, 12, 18)
+    and how often it is squared."""
+    return Cost(elementwise=prod(self.shape[:-1]), at_least=True)
+
+
 # --- LU --------------------------------------------------------------------------------------------------------------
 
 
