@@ -242,7 +242,7 @@ def semi_structured_addmm(
 def cslt_mm(
     compressed_A: Any, dense_B: TensorSpec, bias: Any = None, alpha: Any = None, *_: Any, outputs: Any, **named: Any
 ) -> Cost:
-    """The product of the dense matrix, outputs · rows of the other: a kernel runs half; a bias and a scale, one each."""
+    """The product of the dense matrix, outputs · rows of the other: a kernel runs half; bias and scale, one each."""
     out = first(outputs).numel
     each = isinstance(bias, TensorSpec) + isinstance(alpha, TensorSpec)
     return Cost(macs=out * dense_B.shape[-2], elementwise=out * each)
