@@ -184,6 +184,24 @@ def test_flex_attention_goes_back_without_data():
     assert report.backward_flops == 2 * (linear + 2 * 4 * 64 * 64 * (3 * 8 + 2 * 8))
 
 
+def test_a_decoder_has_the_same_macs_by_flex_attention_as_by_sdpa():
+    """Five products back for two forward: per layer 2 · 4 · 32² pairs, 16 wide; the linear layers cost theirs twice."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=100,
+    )  # fmt: skip
+    found = {}
+    for kind in ("sdpa", "flex_attention"):
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=kind)
+        found[kind] = numel.summary(model, "i64[2,32] < 100", backward=True)
+    flex, sdpa = found["flex_attention"], found["sdpa"]
+    assert flex.macs == sdpa.macs
+    pairs = 2 * 2 * 4 * 32 * 32
+    assert flex.backward_flops == 2 * (2 * (flex.macs - pairs * 2 * 16) + pairs * 5 * 16)
+
+
 def test_nothing_stays_in_torch():
     kind = torch._ops.HigherOrderOperator
     flex = __import__("sys").modules["torch.nn.attention.flex_attention"]
