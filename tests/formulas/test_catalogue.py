@@ -56,15 +56,11 @@ def test_what_is_free_gives_back_only_values_that_it_was_given(found):
 _BY_VALUE = "how many steps it takes, and of what, is told by values"
 _SPARSE = "sparse: how many elements are stored is data"
 _UNKNOWN = {
-    **dict.fromkeys(("linalg_ldl_factor_ex", "linalg_ldl_solve", "linalg_matrix_exp"), _BY_VALUE),
+    "linalg_matrix_exp": _BY_VALUE,
     **dict.fromkeys(("_sparse_mm_reduce_impl", "_to_sparse", "sparse_sampled_addmm"), _SPARSE),
     **dict.fromkeys(
         ("_histogramdd_bin_edges", "_histogramdd_from_bin_cts", "_histogramdd_from_bin_tensors", "histogram"),
         "a histogram with edges of its own: no part of a forward that anyone has shown",
-    ),
-    **dict.fromkeys(
-        ("_softmax_backward_data", "max_pool2d_with_indices_backward", "native_dropout_backward"),
-        "backward: its scalar operations have no definition",
     ),
 }  # fmt: skip
 

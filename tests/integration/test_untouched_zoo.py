@@ -1,4 +1,5 @@
-"""Real models leave no trace either: all of torchvision, a member of each family of timm, a hundred of transformers.
+"""Real models leave no trace either: all of torchvision, a member of each family of timm, a hundred of transformers,
+five of diffusers.
 
 Each is summarised in training and in eval, and once more with a forward that raises in the middle; afterwards it is
 what it was before, as fingerprint.py sees it.
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 REMEMBERING = ("hf:dinov3_vit", "hf:sapiens2")  # functions of their files have an lru_cache
 SECOND_RUNG = ("hf:granite_speech",)  # runs whole with all constants kept alone, and stops as far without
-ZOO = [*zoo.of_torchvision(), *zoo.of_timm(), *zoo.of_transformers()]
+ZOO = [*zoo.of_torchvision(), *zoo.of_timm(), *zoo.of_transformers(), *zoo.of_diffusers()]
 
 
 @contextmanager

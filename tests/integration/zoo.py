@@ -1,4 +1,4 @@
-"""Architectures of torchvision, timm and transformers, each with inputs that its forward takes.
+"""Architectures of torchvision, timm, transformers and diffusers, each with inputs that its forward takes.
 
 Every one of torchvision's, the smallest member of every module of timm, and a small build of a hundred configurations
 of transformers: decoders, encoders, both, mixtures of experts, state spaces, vision, speech, several modalities.
@@ -249,3 +249,49 @@ def _options(default: Any) -> dict[str, Any]:
             if kind.__name__ == "AutoConfig":
                 found[name]["model_type"] = inner.model_type
     return found
+
+
+# ── diffusers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_STEPS, _HIDDEN = "timestep: i64[2] < 1000", "encoder_hidden_states: f32[2,7,32]"
+_UNET = {"block_out_channels": (32, 64), "layers_per_block": 1, "norm_num_groups": 8, "sample_size": 16}
+DIFFUSERS: dict[str, tuple[dict[str, Any], str]] = {
+    "UNet2DModel": (
+        {**_UNET, "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+         "up_block_types": ("AttnUpBlock2D", "UpBlock2D")},
+        f"sample: f32[2,3,16,16], {_STEPS}",
+    ),
+    "UNet2DConditionModel": (
+        {**_UNET, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "cross_attention_dim": 32,
+         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "attention_head_dim": 4},
+        f"sample: f32[2,4,16,16], {_STEPS}, {_HIDDEN}",
+    ),
+    "AutoencoderKL": (
+        {"block_out_channels": (16, 32), "norm_num_groups": 8, "latent_channels": 4, "sample_size": 16,
+         "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2},
+        "f32[2,3,16,16]",
+    ),
+    "DiTTransformer2DModel": (
+        {"num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 4, "num_layers": 2, "sample_size": 16,
+         "norm_num_groups": 4, "num_embeds_ada_norm": 10},
+        f"f32[2,4,16,16], {_STEPS}, class_labels: i64[2] < 10",
+    ),
+    "SD3Transformer2DModel": (
+        {"sample_size": 16, "in_channels": 4, "num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2,
+         "joint_attention_dim": 32, "caption_projection_dim": 32, "pooled_projection_dim": 16},
+        f"hidden_states: f32[2,4,16,16], {_HIDDEN}, pooled_projections: f32[2,16], {_STEPS}",
+    ),
+}  # fmt: skip
+
+
+def of_diffusers() -> list[Architecture]:
+    return [
+        Architecture(f"diffusers:{name}", _bound(_diffuser, name, options), _given(given))
+        for name, (options, given) in DIFFUSERS.items()
+    ]
+
+
+def _diffuser(name: str, options: dict[str, Any]) -> Any:
+    import diffusers
+
+    return getattr(diffusers, name)(**options)
