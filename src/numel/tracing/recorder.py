@@ -62,7 +62,8 @@ class _Operator:
         self.chooses = chooses(self.name)
         self.by_shape = _BY_SHAPE.get(self.name, _by_data if torch_private.is_shaped_by_data(func) else None)
         alone = not self.mutated and not self.view and not self.random and len(func._schema.returns) == 1
-        self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META or (alone and torch_private.is_pointwise(func))
+        slow = self.name.rpartition(".")[0] in _SLOW_ON_META and not self.mutated
+        self.cacheable = slow or (alone and torch_private.is_pointwise(func))
 
 
 _OPERATORS: dict[Any, _Operator] = {}
