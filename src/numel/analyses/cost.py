@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from numel import collector
 from numel.document import Cell, marked
 from numel.document.blocks import Unit
 from numel.facts import OUTSIDE, OpRecord, Phase, Snapshot, TensorSpec, Trace, above_of, tensors_in
@@ -173,6 +174,7 @@ FORWARD: tuple[Phase, ...] = ("forward",)
 BACKWARD: tuple[Phase, ...] = ("backward", "recompute")  # a checkpointed forward that runs again is part of it
 
 
+@collector.paused()
 def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD) -> Costs:
     """The work of every module of `snapshot` as `trace` ran it in these phases. Whatever is run outside of all modules
     is the root's.
