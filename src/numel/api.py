@@ -214,6 +214,7 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str, training: Train
         ran = traced(model, inputs, mode=mode, training=training)
         untried = any(note.code == "not-allocated" for note in ran.notes)
         needs = ran.failure is not None and (ran.failure.needs_data or untried)
+        needs = needs or any(note.code == "branch-by-data" for note in ran.notes)
         if needs and found.allocated is not None and mode in ("auto", "real"):
             if mode == "real" or nbytes <= _MOST_ALLOCATED:
                 built, made_up = made_up_by(found.allocated)

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,6 +23,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 VALUE_BY_DATA = "the forward reads a value that depends on data"
 SHAPE_BY_DATA = "the forward makes a shape that depends on data"
+BRANCH_BY_DATA = "an operator runs the one or the other function by a value that depends on data"
 
 
 def below_autograd() -> AbstractContextManager[Any]:
@@ -41,6 +42,118 @@ def is_composite(func: Any) -> bool:
         return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
     except RuntimeError:  # prim.device and its like are known to Python alone
         return False
+
+
+def lacks_fake_kernel(message: str) -> bool:
+    """Whether an error says that an operator runs on data alone: a custom one without a kernel for shapes."""
+    return "There was no fake impl registered for" in message
+
+
+def is_higher_order(func: Any) -> bool:
+    """Whether the operator takes functions; it has no schema then."""
+    return isinstance(func, torch._ops.HigherOrderOperator)
+
+
+def is_active(mode: Any) -> bool:
+    """Whether a dispatch mode would see the next operator."""
+    from torch.utils import _python_dispatch
+
+    return any(each is mode for each in _python_dispatch._get_current_dispatch_mode_stack())
+
+
+@contextmanager
+def functions_before_autograd(run: Callable[[Any, Any, Any], Any]) -> Iterator[None]:
+    """What an operator that takes functions does where autograd would differentiate it is `run(operator, args,
+    kwargs)`, unless that gives `NotImplemented`."""
+    kind: Any = torch._ops.HigherOrderOperator
+    found = kind.dispatch
+
+    def dispatch(self: Any, /, dispatch_key: Any, *args: Any, **kwargs: Any) -> Any:
+        if dispatch_key.name.startswith("Autograd"):
+            outputs = run(self, args, kwargs)
+            if outputs is not NotImplemented:
+                return outputs
+        return found(self, dispatch_key, *args, **kwargs)
+
+    kind.dispatch = dispatch
+    try:
+        yield
+    finally:
+        kind.dispatch = found
+
+
+@contextmanager
+def flex_attention_anywhere() -> Iterator[None]:
+    """`flex_attention` refuses tensors that are on no device that it has a kernel for; those without data run none."""
+    held: Any = sys.modules.get("torch.nn.attention.flex_attention")
+    if held is None:
+        yield
+        return
+    found = held._validate_device
+
+    def validate(*tensors: torch.Tensor) -> None:
+        if not any(each.is_meta or is_fake(each) for each in tensors):
+            found(*tensors)
+
+    held._validate_device = validate
+    try:
+        yield
+    finally:
+        held._validate_device = found
+
+
+def higher_order_name(func: Any) -> str:
+    """`cond` of `torch.ops.higher_order.cond`."""
+    return str(func._name)
+
+
+def runs_one_function(func: Any) -> bool:
+    """Whether it calls its first argument with the others, and does nothing else."""
+    from torch._higher_order_ops.base_hop import BaseHOP
+
+    return isinstance(func, BaseHOP)
+
+
+def definition(func: Any) -> Any:
+    """What an operator that takes functions does where no mode is active."""
+    return func.py_kernels[torch._C.DispatchKey.CompositeExplicitAutograd]
+
+
+def associative_scan(combine: Any, rows: Any, additional: Any) -> Any:
+    """The scan as torch runs it without a compiler."""
+    from torch._higher_order_ops.associative_scan import generic_associative_scan
+
+    return generic_associative_scan(combine, rows, additional_inputs=additional)  # type: ignore[no-untyped-call]
+
+
+def flex_outputs(func: Any, args: Any, kwargs: Any) -> Any:
+    """What flex attention or its backward gives, without data: shapes, strides and types."""
+    defined = sys.modules["torch._higher_order_ops.flex_attention"]  # the package has the operator by this name
+    names = {
+        "flex_attention": "flex_attention_fake_impl",
+        "flex_attention_backward": "flex_attention_backward_fake_tensor_mode",
+    }
+    return getattr(defined, names[func._name])(*args, **kwargs)
+
+
+def changes_scores(function: Any) -> bool:
+    """Whether a function that flex attention is given on scores is one of the user's; a backward gets none of them."""
+    return getattr(function, "__name__", "_identity") != "_identity"
+
+
+class VisitedBlocks(NamedTuple):
+    """For each row of blocks of queries: how many blocks of keys are computed, and which, at the front of a list."""
+
+    lists: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    height: int
+    width: int
+
+
+def visited_blocks(mask: Any) -> VisitedBlocks:
+    """What a `BlockMask` says as a tuple: two lengths, counts and lists of the blocks with a mask inside, then of those
+    in full if any, ..., block sizes of queries and keys, the function."""
+    lists = ((mask[2], mask[3]), (mask[4], mask[5]))
+    return VisitedBlocks(tuple(each for each in lists if each[0] is not None), int(mask[-3]), int(mask[-2]))
 
 
 def mutated_arguments(func: Any) -> tuple[tuple[int, str], ...]:

@@ -70,6 +70,17 @@ def test_an_architecture_is_as_it_was_before_whether_its_forward_ends_well_or_ra
     assert differences(before, fingerprint(model)) == {}
 
 
+@pytest.mark.parametrize("architecture", ZOO[::12], ids=str)
+def test_an_architecture_is_as_it_was_before_a_training_step(architecture):
+    model = architecture.build().train()
+    before = fingerprint(model)
+    report = numel.summary(model, architecture.inputs(model), optimizer="adamw")
+    assert complete(report)
+    assert differences(before, fingerprint(model)) == {}
+    if report.trace.failure is None:
+        assert report.backward.total.uncosted == report.optimizer.total.uncosted == 0
+
+
 def figures(architecture: zoo.Architecture) -> Any:
     """Everything that a report says of a model that was built for it."""
     model = architecture.build()

@@ -142,7 +142,7 @@ def test_a_model_published_with_folded_batch_norms_has_that_figure_when_they_are
 def test_every_module_of_timm_has_an_entry():
     names = {row.name for row in _rows()}
     assert [module for module in timm.list_modules() if not names & set(timm.list_models(module=module))] == []
-    assert len(names) >= 110
+    assert len(names) >= 100
     assert names >= {*_FLAGGED, *_QUICK}
 
 

@@ -55,6 +55,18 @@ def test_a_list_of_equal_experts_counts_like_a_stack_and_shared_ones_always_run(
     assert found.active_params == 24 + (2 + 2) * 15
 
 
+def test_what_holds_nothing_is_no_expert():
+    """As a dropout beside the experts of NLLB-MoE."""
+    found = report([module("mlp", top_k=2), module("mlp.gate"), *LISTED, module("mlp.experts.dropout")], GATE, *LIST)
+    assert found.active_params == 24 + 2 * 15
+
+
+def test_experts_that_are_told_of_and_not_found_leave_it_unknown():
+    found = report([module("mlp", num_experts=8, top_k=2), module("mlp.secret")], tensor("mlp.secret.w", 7, 5))
+    assert found.active_params is None
+    assert "not found" in said(found)
+
+
 @pytest.mark.parametrize(
     ("modules", "tensors", "why"),
     [([module("mlp"), *LISTED], LIST, "nothing says"),

@@ -52,7 +52,8 @@ def experts(snapshot: Snapshot, trace: Trace | None = None) -> tuple[Experts, ..
     """
     if not any(_EXPERT.search(m.path) or any(name in COUNTS for name, _ in m.attributes) for m in snapshot.modules):
         return ()
-    return tuple(_Search(snapshot, trace).found())
+    search = _Search(snapshot, trace)
+    return tuple(search.found()) or tuple(search.missed())
 
 
 def active_params(snapshot: Snapshot, found: tuple[Experts, ...]) -> int | None:
@@ -117,6 +118,16 @@ class _Search:
                 count, params, equal = group
                 yield Experts(path, count, params, *self._chosen(path, count, equal))
 
+    def missed(self) -> Iterator[Experts]:
+        """Where a module says itself that it has experts and a choice of them, and none were found."""
+        for module in self.snapshot.modules:
+            own = {name: value for name, value in module.attributes if type(value) is int}
+            count = max((own.get(name, 0) for name in COUNTS), default=0)
+            if count > 1 and any(name in own for name in CHOICES) and _holds(self.sums[module.path]):
+                why = f"{module.path or 'the root'} has {count} experts that were not found among its modules"
+                yield Experts(module.path, count, 0, None, why)
+                return
+
     def _stacked(self, module: ModuleRecord) -> tuple[int, int, bool] | None:
         """Tensors that hold a matrix for each expert: [experts, ...], or [experts · rows, columns] as in MegaBlocks."""
         count = _first(module, COUNTS)
@@ -134,9 +145,11 @@ class _Search:
         return None
 
     def _listed(self, module: ModuleRecord) -> tuple[int, int, bool] | None:
-        """A container of modules of one class under a name that says expert, each with parameters."""
+        """A container of modules of one class under a name that says expert, each with parameters. What holds nothing
+        beside them (a dropout) is none of them."""
         path = module.path
-        children = self.children.get(path, ())
+        sized = {each.path: self.sums[each.path] for each in self.children.get(path, ())}
+        children = [each for each in self.children.get(path, ()) if _holds(sized[each.path])]
         own = path.rpartition(".")[2]
         named = _EXPERT.search(own) or (len(children) > 1 and all(_EXPERT.search(_last(c.path)) for c in children))
         if len(children) < 2 or not named or _SHARED.search(own) or len({c.type for c in children}) != 1:
@@ -222,6 +235,10 @@ class _Search:
             if named is not None:
                 return int(named[1]), f"{named[1]} of the experts, by the name of {self.modules[place].class_name}"
         return None
+
+
+def _holds(totals: Totals) -> bool:
+    return totals != Totals()
 
 
 def _picks(trace: Trace | None) -> dict[tuple[str, int], int]:

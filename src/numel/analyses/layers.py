@@ -257,7 +257,8 @@ def _default_columns(rows: Sequence[Layer], traced: bool) -> list[str]:
         keys.append("output_shape")
     keys += _COUNTED if any(row.totals.params for row in rows) else ()
     if traced and rows[0].backward is not None:
-        keys = [key for key in keys if key != "share"] + ["macs", "backward_flops", "saved_nbytes"]
+        left_out = ("share", "trainable", "output_shape")  # for room
+        keys = [key for key in keys if key not in left_out] + ["macs", "backward_flops", "saved_nbytes"]
     else:
         keys += ["macs", "flops"] if traced else ["nbytes"]
     for key in _WHERE_ANY:

@@ -163,6 +163,10 @@ class Calls:
         return _failure(self._paths[at], self._modules[at], self._inputs[at], type(error).__name__, str(error))
 
 
+    def path(self, at: int) -> str:
+        """Where the module of a call is; "" outside of all."""
+        return self._paths[at] if at >= 0 else ""
+
     def finish(self) -> tuple[CallRecord, ...]:
         """The calls as records, in the order they began. The modules themselves are let go."""
         counts: dict[str, int] = {}

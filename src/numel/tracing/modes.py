@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from numel import torch_private
 from numel.facts.inputs import InputSpec
 from numel.facts.note import Note
 from numel.facts.trace import Mode, Phase
+from numel.tracing import higher_order
 from numel.tracing.arguments import torch_dtype
 from numel.tracing.backward import Nodes, Training, loss_of, stepping
 from numel.tracing.calls import Calls
@@ -28,12 +30,13 @@ _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forwa
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One way to run: `mode`, whether constants on the model's device are kept, whether autograd takes part, whether
-    routers are taken as balanced."""
+    routers are taken as balanced; with `least`, of functions that data choose among, what all of them run."""
 
     mode: Mode
     keep_all: bool = False
     autograd: bool = False
     balanced: bool = False
+    least: bool = False
 
 
 class Stage:
@@ -71,6 +74,7 @@ class Stage:
         else:
             self.recorder = RealRecorder(calls, before_write)
             self.recorder.made_up |= made_up
+        self.recorder.least = attempt.least
 
     def context(self) -> AbstractContextManager[Any]:
         """Everything that must be active while the forward runs."""
@@ -91,6 +95,11 @@ class Stage:
             stack.enter_context(torch_private.below_autograd())
         if self.fake is not None:
             stack.enter_context(self.fake)
+        stack.enter_context(torch_private.flex_attention_anywhere())
+        if self.attempt.autograd:
+            stack.enter_context(
+                torch_private.functions_before_autograd(partial(higher_order.before_autograd, self.recorder))
+            )
         stack.enter_context(self.recorder)
         stack.enter_context(watched(self.recorder))
         return stack

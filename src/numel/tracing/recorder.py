@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from numel import torch_private
-from numel.facts.trace import OUTSIDE, OpRecord, Value
+from numel.facts.note import Note
+from numel.facts.trace import OUTSIDE, OpRecord, Phase, Value
+from numel.tracing import higher_order
 from numel.tracing.backward import Nodes
 from numel.tracing.calls import Calls
 from numel.tracing.composites import WHOLE
@@ -89,6 +91,8 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
     `before_write` is told of each tensor that an operator is about to write to.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, calls: Calls, before_write: Callable[[torch.Tensor], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls = calls
@@ -96,6 +100,8 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         self.ended: tuple[DataDependent | NeedsDtype, int] | None = None  # and the call that it ended in
         self.nodes: Nodes | None = None  # where autograd takes part, these two
         self.memory: Memory | None = None
+        self.least = False  # where nothing tells which function an operator runs, what is certain is written down
+        self.said: list[tuple[Note, int]] = []  # and the call that each is about
         self._before_write = before_write
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -104,6 +110,8 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         known = _OPERATORS.get(func)
         if known is None:
+            if torch_private.is_higher_order(func):
+                return higher_order.run(self, func, args, kwargs or {})
             known = _OPERATORS[func] = _Operator(func)
         if known.asks:
             return func(*args, **kwargs)
@@ -138,6 +146,26 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
                 raise
             raise self.end(DataDependent(reason)) from error
 
+    def knows(self, tensor: torch.Tensor) -> bool:
+        """Whether the values of `tensor` can be read."""
+        return not (tensor.is_meta or torch_private.is_fake(tensor))
+
+    def known(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor that holds the values of one that is known."""
+        return tensor
+
+    def to_meta(self, value: Any) -> Any:
+        """What stands for `value` where no operator needs data."""
+        return value
+
+    def unknown_branch(self) -> BaseException:
+        """To be raised where data decide which function runs, and this run has none."""
+        return self.end(DataDependent(torch_private.BRANCH_BY_DATA))
+
+    def phase(self) -> Phase:
+        """The phase of what runs now."""
+        return "forward" if self.nodes is None else self.nodes.place()[1]
+
     def readable(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor whose values the forward reads when it asks for those of `tensor`."""
         if tensor.is_meta or torch_private.is_fake(tensor):
@@ -147,7 +175,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
     def listed(self, tensor: torch.Tensor) -> torch.Tensor:
         """The forward makes a list of values: an operator for it, and the tensor that has them."""
         found = self.readable(tensor)
-        self._append(_READ, (spec_of_tensor(tensor),), (), (None,))
+        self.append(_READ, (spec_of_tensor(tensor),), (), (None,))
         return found
 
     def leaves(self, how: str, data: Any) -> Any:
@@ -164,7 +192,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         return what
 
     def _outside(self, how: str, *args: Value) -> None:
-        self._append(f"{OUTSIDE}{how}.default", args, (), ())
+        self.append(f"{OUTSIDE}{how}.default", args, (), ())
 
     def end(self, error: DataDependent | NeedsDtype) -> DataDependent | NeedsDtype:
         """`error`, to be raised: from here on this run gives no right answer, whatever the forward makes of it."""
@@ -180,9 +208,10 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
             made = spec_of(outputs)
         else:
             made = (spec_of(outputs),)
-        self._append(known.name, args, options, made, outputs)
+        self.append(known.name, args, options, made, outputs)
 
-    def _append(self, name: str, args: Value, options: Any, made: Value, outputs: Any = None) -> None:
+    def append(self, name: str, args: Value, options: Any, made: Value, outputs: Any = None) -> None:
+        """One record of an operator of this name."""
         if self.nodes is None:
             self.ops.append(OpRecord(name, self.calls.current, args, options, made))
             return
@@ -235,6 +264,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return self.apart(func, types, args, kwargs or {})
         known = _OPERATORS.get(func)
         if known is None:
+            if torch_private.is_higher_order(func):
+                return higher_order.run(self, func, args, kwargs or {})
             known = _OPERATORS[func] = _Operator(func)
         if known.asks:
             return func(*args, **(kwargs or {}))
@@ -298,7 +329,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         else:
             outputs = func(*args)
         if type(outputs) is torch.Tensor:
-            self._append(known.name, tuple(specs), options, (spec_of_tensor(outputs),), outputs)
+            self.append(known.name, tuple(specs), options, (spec_of_tensor(outputs),), outputs)
         else:
             self.write(known, tuple(specs), options, outputs)
         if self._undecided:
@@ -365,6 +396,13 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                     self.remember(meta, outputs)
                 return meta
         return self._kept(outputs)
+
+    def knows(self, tensor: torch.Tensor) -> bool:
+        found = self._origins.get(id(tensor))
+        return not tensor.is_meta or (found is not None and found[0]._version == 0)
+
+    def known(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._origins[id(tensor)][1] if tensor.is_meta else tensor
 
     def _item(self, tensor: torch.Tensor) -> Any:
         return torch.ops.aten._local_scalar_dense.default(self.readable(tensor))

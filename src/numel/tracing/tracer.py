@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import redirect_stdout
@@ -64,6 +63,7 @@ def trace(
     notes: list[Note] = []
     steps: list[tuple[Mode, str, str]] = []  # the mode that did not do, why, and where
     errors: dict[Mode, tuple[str, str]] = {}
+    least: Attempt | None = None
     ladder = [replace(attempt, autograd=training is not None) for attempt in _LADDER[mode]]
     if training is not None and mode == "auto" and run.device.type != "cpu":
         ladder = [attempt for attempt in ladder if attempt.mode != "meta"]  # there, operators go as on a CPU
@@ -91,16 +91,22 @@ def trace(
         if failed is None:
             found = run.sure(found, attempt)
             return replace(found, notes=(*found.notes, *notes, *_stepped(steps, found.mode)))
-        if not failed.needs_data:
+        if not failed.needs_data and not torch_private.lacks_fake_kernel(failed.message):
             errors[attempt.mode] = (failed.path, failed.message)
         if best is None or _further(found, best):
             best = found
+        if least is None and failed.message == torch_private.BRANCH_BY_DATA:
+            least = replace(attempt, least=True)
         if not attempt.autograd and ("grad" in failed.message or "InferenceMode" in failed.message):
             ladder.insert(0, replace(attempt, autograd=True))
         if ladder and ladder[0].balanced and (not failed.needs_data or (mode == "auto" and run.given_data)):
             ladder.pop(0)  # no value that a choice could make known is missing, or there are values to run on
         if ladder and ladder[0].mode != attempt.mode:
             steps.append((attempt.mode, _words(failed), failed.path))
+    if least is not None:
+        found = run.decided(least)
+        if found.failure is None:
+            return replace(found, notes=(*found.notes, *notes))
     assert best is not None
     failure = best.failure
     assert failure is not None
@@ -113,14 +119,8 @@ def trace(
 _MODES: dict[Mode, str] = {"meta": "meta tensors", "fake": "fake tensors", "real": "the real model"}
 
 
-_HIGHER_ORDER = re.compile(r"There was no rule registered for HigherOrderOperator (\w+)")
-
-
 def _words(failure: Failure) -> str:
     message = _one_line(failure.message)
-    higher_order = _HIGHER_ORDER.match(message)
-    if higher_order is not None:
-        return f"the operator {higher_order[1]} takes functions, and what those run is not traced"
     return message if failure.needs_data else f"{failure.error}: {message}"
 
 
@@ -274,6 +274,10 @@ class _Run:
             for path in calls.scripted
         ]
         mixed = stage.recorder.mixed if isinstance(stage.recorder, MetaRecorder) else ""
+        for note, at in stage.recorder.said:
+            each = replace(note, path=records[at].path if at >= 0 else "")
+            if each not in notes:
+                notes.append(each)
         if mixed:
             text = f"{mixed}: a real kernel refuses that, unless autocast makes them agree"
             notes.append(Note("mixed-dtypes", "warning", text))

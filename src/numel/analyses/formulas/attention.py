@@ -319,3 +319,81 @@ for _kernel, _causal_at in {
     "fused_attention_overrideable": 13,
 }.items():  # fmt: skip
     formula(f"aten._scaled_dot_product_{_kernel}_backward")(_sdpa_backward(_causal_at))
+
+
+def _gone_back(forward: Cost, query: TensorSpec, value: TensorSpec) -> Cost:
+    """Five products for the two of the forward, over the same pairs; elementwise as of any fused kernel."""
+    e, ev = query.shape[-1], value.shape[-1]
+    width, each = e + ev, 3 * e + 2 * ev
+    pairs = forward.macs // width if width else 0
+    executed = None if forward.causal_macs is None else forward.causal_macs // width * each
+    return Cost(macs=pairs * each, elementwise=7 * pairs, causal_macs=executed, at_least=forward.at_least)
+
+
+@formula("aten._flash_attention_backward")
+def flash_backward(
+    grad_out: Any, query: TensorSpec, key: TensorSpec, value: TensorSpec, out: Any, logsumexp: Any, cum_seq_q: Any,
+    cum_seq_k: Any, max_q: Any, max_k: Any, dropout_p: Any, is_causal: Any, *_: Any, outputs: Any, **named: Any,
+) -> Cost:  # fmt: skip
+    """Five products: the scores again, then the gradients of the probabilities, value, query and key; three have the
+    query's width and two the value's. Pairs are those of the forward, lower bounds where lengths are data."""
+    forward = flash_forward(
+        query, key, value, cum_seq_q, cum_seq_k, max_q, max_k, dropout_p, is_causal, outputs=outputs
+    )  # fmt: skip
+    return _gone_back(forward, query, value)
+
+
+@formula("aten._efficient_attention_backward")
+def efficient_backward(
+    grad_out: Any, query: TensorSpec, key: TensorSpec, value: TensorSpec, bias: Any, out: Any, cu_seqlens_q: Any,
+    cu_seqlens_k: Any, max_seqlen_q: Any, max_seqlen_k: Any, logsumexp: Any, dropout_p: Any, philox_seed: Any,
+    philox_offset: Any, custom_mask_type: Any, *_: Any, outputs: Any, **named: Any,
+) -> Cost:  # fmt: skip
+    """Five products: the scores again, then the gradients of the probabilities, value, query and key; three have the
+    query's width and two the value's. Pairs are those of the forward, lower bounds where lengths are data."""
+    forward = efficient_forward(
+        query, key, value, bias, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, dropout_p, custom_mask_type,
+        outputs=outputs,
+    )  # fmt: skip
+    return _gone_back(forward, query, value)
+
+
+@formula("higher_order.flex_attention")
+def flex_attention(
+    query: TensorSpec, key: TensorSpec, value: TensorSpec, *_: Any, outputs: Any, executed_pairs: int | None = None,
+) -> Cost | None:  # fmt: skip
+    """Each of batch · heads · queries · keys scores costs the width of a query, each mixed value the width of a value.
+
+    Dense; what the blocks of a mask leave, where they are known, is the executed part. Elementwise per score: scaling,
+    softmax and one where the mask chooses. What a function does to a score is its own and not counted.
+
+    >>> from numel.facts.dtype import dtype
+    >>> q = TensorSpec((2, 8, 16, 64), dtype("f32"))
+    >>> flex_attention(q, q, q, outputs=(), executed_pairs=100).executed_macs == 100 * (64 + 64)
+    True
+    """
+    pairs = prod(query.shape[:-1]) * key.shape[-2]
+    width = query.shape[-1] + value.shape[-1]
+    executed = None if executed_pairs is None else executed_pairs * width
+    return Cost(
+        macs=pairs * width,
+        elementwise=pairs * (_SCALE + _SOFTMAX + 1),
+        causal_macs=None if executed == pairs * width else executed,
+    )
+
+
+@formula("higher_order.flex_attention_backward")
+def flex_attention_backward(
+    query: TensorSpec, key: TensorSpec, value: TensorSpec, *_: Any, outputs: Any, executed_pairs: int | None = None,
+) -> Cost | None:  # fmt: skip
+    """Five products: the scores again, then the gradients of the probabilities, value, query and key.
+
+    As of any attention: three have the query's width and two the value's; seven elementwise per score, and one where
+    the mask chooses.
+    """
+    pairs = prod(query.shape[:-1]) * key.shape[-2]
+    width = 3 * query.shape[-1] + 2 * value.shape[-1]
+    executed = None if executed_pairs is None else executed_pairs * width
+    return Cost(
+        macs=pairs * width, elementwise=8 * pairs, causal_macs=None if executed == pairs * width else executed
+    )

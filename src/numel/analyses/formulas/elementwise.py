@@ -509,6 +509,42 @@ def roi_align(*args: Any, outputs: Any, **named: Any) -> Cost:
     return Cost(elementwise=8 * max(1, ratio) ** 2 * first(outputs).numel, at_least=ratio <= 0)
 
 
+@formula("torchvision.ps_roi_align")
+def ps_roi_align(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """As `roi_align`: each output averages sampling_ratio² bilinear samples of a channel of its own."""
+    return roi_align(*args, outputs=outputs, **named)
+
+
+@formula("torchvision.roi_pool", "torchvision.ps_roi_pool")
+def roi_pool(*args: Any, outputs: Any, **named: Any) -> Cost:
+    """One comparison or addition per element of a window, whose size follows from the box, which is data: one at least
+    for each output."""
+    return Cost(elementwise=first(outputs).numel, at_least=True)
+
+
+def _sampled_back(grad: TensorSpec, ratio: int) -> Cost:
+    """To four neighbours of each sample a product and an addition each, and the average once."""
+    return Cost(elementwise=(8 * max(1, ratio) ** 2 + 1) * grad.numel, at_least=ratio <= 0)
+
+
+@formula("torchvision._roi_align_backward")
+def roi_align_backward(grad: TensorSpec, *args: Any, outputs: Any, **named: Any) -> Cost:
+    """Each gradient is divided among its samples and added to four neighbours of each: eight per sample, and one."""
+    return _sampled_back(grad, argument((grad, *args), named, 9, "sampling_ratio", default=-1))
+
+
+@formula("torchvision._ps_roi_align_backward")
+def ps_roi_align_backward(grad: TensorSpec, *args: Any, outputs: Any, **named: Any) -> Cost:
+    """Each gradient is divided among its samples and added to four neighbours of each: eight per sample, and one."""
+    return _sampled_back(grad, argument((grad, *args), named, 6, "sampling_ratio", default=-1))
+
+
+@formula("torchvision._roi_pool_backward")
+def roi_pool_backward(grad: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """One addition per gradient, to the element that was the largest."""
+    return Cost(elementwise=grad.numel)
+
+
 # --- ordering and search ---------------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,8 @@ COPIES = """
     _pad_packed_sequence _pack_sequence _nested_from_padded _nested_from_padded_tensor nested_to_padded_tensor
     _nested_from_padded_and_nested_example _nested_tensor_from_mask _nested_tensor_from_mask_left_aligned
     _nested_tensor_from_tensor_list _jagged_to_padded_dense_forward _padded_dense_to_jagged_forward
-    _convert_weight_to_int4pack _convert_weight_to_int4pack_for_cpu
+    _convert_weight_to_int4pack _convert_weight_to_int4pack_for_cpu _dyn_quant_pack_4bit_weight
+    fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix
 """
 
 INDEXING = """

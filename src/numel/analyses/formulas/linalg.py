@@ -82,6 +82,26 @@ def cholesky_inverse(self: TensorSpec, *_: Any, outputs: Any, **named: Any) -> C
     return _for_each(self, Cost(macs=n * (n + 1) * (2 * n + 1) // 6, elementwise=n * (n + 1) // 2))
 
 
+@formula("aten.linalg_ldl_factor_ex", "aten.linalg_ldl_factor")
+def ldl(self: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """At least (n³ - n) / 6 - 1: step i updates the lower half behind it, Σ (n - i)(n - i + 1) / 2.
+
+    Values choose pivots of one row or of two. One of two rows with k behind it takes k (k + 1) for the update and 2k
+    for the two columns, where two of one row take (k + 1)²: more, or, at the very end (k = 0), one less.
+    """
+    n = self.shape[-1]
+    return _for_each(self, Cost(macs=max(0, (n**3 - n) // 6 - 1), at_least=True))
+
+
+@formula("aten.linalg_ldl_solve")
+def ldl_solve(LD: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """At least two triangular solves, n (n - 1) per right-hand side: a pivot of two rows saves one product in each of
+    them, and takes two to solve for itself."""
+    solution, n = first(outputs), LD.shape[-1]
+    once = _substitution(solution, n, False)
+    return Cost(macs=2 * once.macs, at_least=True)
+
+
 # --- LU --------------------------------------------------------------------------------------------------------------
 
 

@@ -171,6 +171,83 @@ def packed_weight_mm(*args: Any, outputs: Any, **named: Any) -> int:
     return first(outputs).numel * x.shape[-1]
 
 
+@formula(
+    "aten.fbgemm_linear_int8_weight", "aten.fbgemm_linear_int8_weight_fp32_activation",
+    "aten.fbgemm_linear_fp16_weight", "aten.fbgemm_linear_fp16_weight_fp32_activation",
+)  # fmt: skip
+def fbgemm_linear(input: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """`linear` by a packed weight, which always has a bias: outputs · in, and one addition each.
+
+    >>> from numel.facts.dtype import dtype
+    >>> x, y = TensorSpec((2, 8), dtype("f32")), TensorSpec((2, 3), dtype("f32"))
+    >>> fbgemm_linear(x, outputs=(y,)).macs == 2 * 3 * 8
+    True
+    """
+    out = first(outputs).numel
+    return Cost(macs=out * input.shape[-1], elementwise=out)
+
+
+@formula("onednn.qlinear_pointwise")
+def onednn_linear(qx: TensorSpec, *args: Any, outputs: Any, **named: Any) -> Cost:
+    """Outputs · in, as the input tells, since the weight is packed; a bias and what is fused, one operation each.
+
+    (qx, scale, zero point, qw, scales, zero points, bias, output scale and zero point, type, fused, ...).
+    """
+    out = first(outputs).numel
+    bias = argument((qx, *args), named, 6, "bias")
+    fused = argument((qx, *args), named, 10, "post_op_name", default="none")
+    return Cost(macs=out * qx.shape[-1], elementwise=out * (isinstance(bias, TensorSpec) + (fused != "none")))
+
+
+@formula("onednn.qlinear_pointwise.binary", "onednn.qlinear_pointwise.binary_tensor")
+def onednn_linear_binary(qx: TensorSpec, *args: Any, outputs: Any, **named: Any) -> Cost:
+    """Outputs · in; a bias, what is fused with another tensor and what after that, one operation each.
+
+    (qx, scale, zero point, qw, scales, zero points, other, bias, output scale and zero point, type, other's scale and
+    zero point, fused with it, its factor, fused after, ...).
+    """
+    out = first(outputs).numel
+    bias = argument((qx, *args), named, 7, "bias")
+    after = argument((qx, *args), named, 15, "unary_post_op", default="none")
+    return Cost(macs=out * qx.shape[-1], elementwise=out * (1 + isinstance(bias, TensorSpec) + (after != "none")))
+
+
+@formula("aten._sparse_semi_structured_linear")
+def semi_structured_linear(
+    input: TensorSpec, weight: Any, meta: Any, *_: Any, outputs: Any, bias: Any = None, activation: Any = None,
+    **named: Any,
+) -> Cost:  # fmt: skip
+    """The product of the dense weight, outputs · in: of each four elements two are kept, so a kernel runs half."""
+    out = first(outputs).numel
+    each = isinstance(bias, TensorSpec) + (activation is not None)
+    return Cost(macs=out * input.shape[-1], elementwise=out * each)
+
+
+@formula("aten._sparse_semi_structured_mm")
+def semi_structured_mm(mat1: Any, mat1_meta: Any, mat2: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
+    """The product of the dense matrix, outputs · rows of the other: a kernel runs half."""
+    return Cost(macs=first(outputs).numel * mat2.shape[-2])
+
+
+@formula("aten._sparse_semi_structured_addmm")
+def semi_structured_addmm(
+    input: Any, mat1: Any, mat1_meta: Any, mat2: TensorSpec, *_: Any, outputs: Any, **named: Any
+) -> Cost:
+    """The same, and one addition per output."""
+    out = first(outputs).numel
+    return Cost(macs=out * mat2.shape[-2], elementwise=out)
+
+
+@formula("aten._cslt_sparse_mm")
+def cslt_mm(
+    compressed_A: Any, dense_B: TensorSpec, bias: Any = None, alpha: Any = None, *_: Any, outputs: Any, **named: Any
+) -> Cost:
+    """The product of the dense matrix, outputs · rows of the other: a kernel runs half; bias and scale, one each."""
+    out = first(outputs).numel
+    each = isinstance(bias, TensorSpec) + isinstance(alpha, TensorSpec)
+    return Cost(macs=out * dense_B.shape[-2], elementwise=out * each)
+
+
 @formula("quantized.linear", "quantized.linear_dynamic", "quantized.linear_dynamic_fp16")
 def quantized_linear(X: TensorSpec, *_: Any, outputs: Any, **named: Any) -> Cost:
     """`linear` by a packed weight, which keeps its bias to itself: counted as if it had one."""
