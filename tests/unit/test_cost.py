@@ -56,6 +56,25 @@ def test_the_work_of_a_module_is_its_own_and_that_below():
     assert sum((each for each in found.operators.values()), Work()) == found.total
 
 
+@pytest.mark.parametrize("sampled", [None, 0, 3])
+def test_equal_operators_are_priced_once_and_count_each_time(sampled: int | None):
+    same = spec(2, 3), spec(4, 3), spec(2, 4)  # a tracer has one object for equal specs; what is loaded has several
+    once = [OpRecord("aten.linear.default", call, same[:2], outputs=same[2:]) for call in (1, 2, 3)]
+    sums = [OpRecord("aten.sum.dim_IntList", 3, (spec(2, 4), (1,), keep), outputs=(spec(2),)) for keep in (1, True)]
+    ops = (*once, linear(1, 2, 3, 4), linear(2, 5, 3, 4), *sums, relu(3, 2, 4), OpRecord("my.op.default", 1), *once)
+    found = costs(modules("a", "b", "c"), Trace(calls(("", -1), ("a", 0), ("b", 0), ("c", 0)), ops, sampled=sampled))
+    each = [work(op) + Work(sampled=int(sampled is not None and at >= sampled)) for at, op in enumerate(ops)]
+    for at, path in enumerate(("a", "b", "c"), 1):
+        own = sum((share for op, share in zip(ops, each, strict=True) if op.call == at), Work())
+        assert found.own[path].macs == own.macs
+        assert sampled is not None or found.own[path] == own  # chance marks places, too
+    names = {op.name for op in ops}
+    assert found.operators == {
+        name: sum((share for op, share in zip(ops, each, strict=True) if op.name == name), Work()) for name in names
+    }
+    assert found.uncosted == {"my.op": 1}
+
+
 def test_operators_outside_of_every_module_are_the_roots():
     assert costs(modules(), Trace(ops=(linear(-1, 2, 3, 4),))).total.macs == 24
 

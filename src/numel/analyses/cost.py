@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from numel import collector
 from numel.document import Cell, marked
 from numel.document.blocks import Unit
 from numel.facts import OUTSIDE, OpRecord, Phase, Snapshot, TensorSpec, Trace, above_of, tensors_in
@@ -52,6 +54,10 @@ class Work:
             unseen=self.unseen + other.unseen,
             sampled=self.sampled + other.sampled,
         )
+
+    def __mul__(self, times: int) -> Work:
+        """The same operators so many times."""
+        return Work(*(times * getattr(self, name) for name in self.__slots__))
 
     @property
     def flops(self) -> int:
@@ -161,13 +167,14 @@ def _writes_in_place(record: OpRecord) -> bool:
 
 
 _ORDER: Mapping[Phase, int] = {"forward": 0, "backward": 1, "recompute": 1, "optimizer": 2}
-_SAMPLED, _UNSEEN = Work(sampled=1), Work(unseen=1)
+_NOTHING, _SAMPLED, _UNSEEN = Work(), Work(sampled=1), Work(unseen=1)
 
 
 FORWARD: tuple[Phase, ...] = ("forward",)
 BACKWARD: tuple[Phase, ...] = ("backward", "recompute")  # a checkpointed forward that runs again is part of it
 
 
+@collector.paused()
 def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD) -> Costs:
     """The work of every module of `snapshot` as `trace` ran it in these phases. Whatever is run outside of all modules
     is the root's.
@@ -181,21 +188,35 @@ def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD)
     uncosted: dict[str, int] = {}
     bounded: dict[str, int] = {}
     where: dict[str, str] = {}
+    priced: dict[tuple[Any, ...], Work] = {}
+    does: dict[str, list[Work]] = {}
+    times: dict[int, int] = {}
+    shares: dict[int, tuple[str, Work]] = {}
     sampled = len(trace.ops) if trace.sampled is None else trace.sampled
     for index, record in enumerate(trace.ops):
         if record.phase not in phases:
             continue
         place = places[record.call] if record.call >= 0 else ""
-        share = work(record)
-        if index >= sampled:
-            share += _SAMPLED
-        name = record.name
-        own[place] = own[place] + share if place in own else share
-        operators[name] = operators[name] + share if name in operators else share
+        key = (record.op, index >= sampled, *_same_for(record))
+        share = priced.get(key)
+        if share is None:
+            share = priced[key] = work(record) + _SAMPLED if index >= sampled else work(record)
+            shares[id(share)] = record.name, share
+        does.setdefault(place, []).append(share)
+        times[id(share)] = times.get(id(share), 0) + 1
         if share.uncosted or share.bounded:
+            name = record.name
             listed = uncosted if share.uncosted else bounded
             listed[name] = listed.get(name, 0) + 1
             where.setdefault(name, place)
+    for number, (name, share) in shares.items():
+        operators[name] = operators.get(name, _NOTHING) + share * times[number]
+    summed: dict[tuple[int, ...], Work] = {}
+    for place, found in does.items():  # layers that are alike have one sum
+        alike = tuple(map(id, found))
+        if alike not in summed:
+            summed[alike] = sum(found, _NOTHING)
+        own[place] = summed[alike]
     stopped = None if trace.failure is None or trace.failure.phase != "forward" else trace.failure.path
     ran = _ran(trace, places)
     paths = {module.path for module in snapshot.modules}
@@ -210,6 +231,23 @@ def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD)
     for place in _by_chance(trace, places, paths, ran):
         own[place] = own.get(place, Work()) + _SAMPLED
     return Costs(own, _inclusive(snapshot, own), operators, ran, uncosted, bounded, where, stopped, trace.whole)
+
+
+def _same_for(record: OpRecord) -> Iterator[Any]:
+    """Equal for operators that get and give the same; a tracer has one object for equal specs."""
+    pending: list[Any] = [record.args, *record.kwargs, record.outputs]
+    while pending:
+        value = pending.pop()
+        kind = type(value)
+        yield kind  # 1, 1.0 and True are equal
+        if kind is tuple:
+            yield len(value)
+            pending += value
+        else:
+            yield value if kind in _SCALARS else id(value)
+
+
+_SCALARS = frozenset({int, float, bool, str, type(None)})
 
 
 def _by_chance(trace: Trace, places: list[str], paths: set[str], ran: Iterable[str]) -> set[str]:

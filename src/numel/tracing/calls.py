@@ -16,6 +16,7 @@ import torch
 from numel import torch_private
 from numel.facts.trace import CallRecord, Failure, Phase, Value
 from numel.tracing.specs import spec_of
+from numel.tracing.tree import named_modules
 
 if TYPE_CHECKING:
     from numel.tracing.backward import Nodes
@@ -50,7 +51,7 @@ class Calls:
 
     def watch(self, model: torch.nn.Module) -> None:
         """Wrap every module below `model`, each at its first place. The caller restores each `__dict__`."""
-        for path, module in model.named_modules():
+        for path, module in named_modules(model):
             state = module.__dict__
             if torch_private.is_scripted(module) and not any(_inside(path, each) for each in self.scripted):
                 self.scripted.append(path)

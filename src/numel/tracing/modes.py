@@ -22,6 +22,7 @@ from numel.tracing.memory import Memory
 from numel.tracing.outside import watched
 from numel.tracing.processes import Processes
 from numel.tracing.recorder import DataDependent, MetaRecorder, RealRecorder, Recorder, tensors_of
+from numel.tracing.tree import modules
 
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
 
@@ -148,7 +149,7 @@ class Stage:
         self.processes = Processes(model)
         self.processes.leave(model)
         twins: dict[int, Any] = {}
-        for module in model.modules():
+        for module in modules(model):
             for held in (module._parameters, module._buffers):
                 for name, tensor in held.items():
                     if tensor is None:

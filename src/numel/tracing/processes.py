@@ -13,6 +13,7 @@ import torch
 
 from numel import torch_private
 from numel.facts.note import Note
+from numel.tracing.tree import modules, tensors
 
 
 class Processes:
@@ -24,20 +25,20 @@ class Processes:
         self.gathered: dict[int, tuple[tuple[int, ...], torch.dtype, Any]] = {}
         self.spread = False
         self._states: list[tuple[torch.nn.Module, Any]] = []
-        for module in model.modules():
+        for module in modules(model):
             state = torch_private.fsdp_state(module)
             if state is not None:
                 self._states.append((module, state))
                 for parameter, *seen in torch_private.fsdp_parameters(state):
                     self.gathered[id(parameter)] = (seen[0], seen[1], seen[2])
-        for parameter in model.parameters():
+        for parameter in tensors(model):
             if torch_private.is_distributed(parameter):
                 placed = self.gathered[id(parameter)][2] if id(parameter) in self.gathered else parameter
                 self.spread |= placed is not None and torch_private.processes(placed) > 1
 
     def leave(self, model: torch.nn.Module) -> None:
         """Let no wrapper reach other processes; the caller restores the modules' dictionaries."""
-        for module in model.modules():
+        for module in modules(model):
             if isinstance(module, torch.nn.DataParallel):
                 module.__dict__["device_ids"] = []
             torch_private.leave_group(module)

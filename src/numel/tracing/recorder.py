@@ -64,7 +64,9 @@ class _Operator:
         self.chooses = chooses(self.name)
         self.by_shape = _BY_SHAPE.get(self.name, _by_data if torch_private.is_shaped_by_data(func) else None)
         alone = not self.mutated and not self.view and not self.random and len(func._schema.returns) == 1
-        self.cacheable = self.name.rpartition(".")[0] in _SLOW_ON_META or (alone and torch_private.is_pointwise(func))
+        of_torch = self.name.startswith("aten.") and not (self.tells or self.is_item or self.by_shape)
+        slow = self.name.rpartition(".")[0] in _SLOW_ON_META and not self.mutated
+        self.cacheable = slow or (alone and (of_torch or torch_private.is_pointwise(func)))
 
 
 _OPERATORS: dict[Any, _Operator] = {}
@@ -238,7 +240,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.mixed = ""
-        self._cache: dict[Any, tuple[Any, Any, torch.dtype]] = {}
+        self._cache: dict[Any, tuple[Any, ...]] = {}
 
     def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
         """`meta` stands for `origin`, whose value may be read as long as `meta` is not written to."""
@@ -464,24 +466,30 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         return value
 
     def _cached(self, func: Any, args: Any, kwargs: Any) -> Any:
-        parts: list[Any] = [func]
-        for a in args:
-            if isinstance(a, torch.Tensor):
-                parts += (a.shape, a.stride(), a.dtype)
-            elif type(a) is list and any(isinstance(each, torch.Tensor) for each in a):
-                parts.append(tuple(each if each is None else (each.shape, each.stride(), each.dtype) for each in a))
-            else:  # 1, 1.0 and True are equal and give other element types
-                parts += (tuple(a) if type(a) is list else a, type(a))
-        for name, a in kwargs.items() if kwargs else ():
-            parts.append((name, (a.shape, a.stride(), a.dtype) if isinstance(a, torch.Tensor) else (a, type(a))))
-        key = tuple(parts)
-        found = self._cache.get(key)
+        """What `func` gives, made of what it gave for equal specs, where that was a tensor of its own."""
+        parts: list[Any] = [func, torch.get_default_dtype()]  # what quotients of integers are of
+        try:
+            for a in args:
+                if isinstance(a, torch.Tensor):
+                    parts += (a.shape, a.stride(), a.dtype)
+                elif type(a) is list and any(isinstance(each, torch.Tensor) for each in a):
+                    parts.append(tuple(each if each is None else (each.shape, each.stride(), each.dtype) for each in a))
+                else:  # 1, 1.0 and True are equal and give other element types
+                    parts += (tuple(a) if type(a) is list else a, type(a))
+            for name, a in kwargs.items() if kwargs else ():
+                parts.append((name, (a.shape, a.stride(), a.dtype) if isinstance(a, torch.Tensor) else (a, type(a))))
+            key = tuple(parts)
+            found = self._cache.get(key)
+        except (RuntimeError, TypeError, AttributeError):  # tensors without strides, arguments that have no hash
+            return func(*args, **(kwargs or {}))
         if found is None:
             self._compare(func, args)
             outputs = func(*args, **(kwargs or {}))
-            if type(outputs) is torch.Tensor:
-                self._cache[key] = (outputs.shape, outputs.stride(), outputs.dtype)
+            fresh = type(outputs) is torch.Tensor and _is_fresh(outputs, args, kwargs)
+            self._cache[key] = (outputs.shape, outputs.stride(), outputs.dtype) if fresh else _ALIAS
             return outputs
+        if found is _ALIAS:
+            return func(*args, **(kwargs or {}))
         return torch.empty_strided(found[0], found[1], dtype=found[2], device=_META)
 
     def _compare(self, func: Any, args: Any) -> None:
@@ -575,6 +583,18 @@ def made_up_by(make: Callable[[], Any]) -> tuple[Any, frozenset[int | None]]:
     with recorder:
         made = make()
     return made, frozenset(recorder.made_up)
+
+
+_ALIAS = ()  # an output that may be an argument again
+
+
+def _is_fresh(made: torch.Tensor, args: Any, kwargs: Any) -> bool:
+    """Whether an output has a storage of its own, with room for it alone."""
+    number = torch_private.storage_number(made)
+    if number is None or any(torch_private.storage_number(each) == number for each in tensors_of((args, kwargs))):
+        return False
+    alike = torch.empty_strided(made.shape, made.stride(), dtype=made.dtype, device=_META)
+    return not made.storage_offset() and made.untyped_storage().nbytes() == alike.untyped_storage().nbytes()
 
 
 def _is_floating(made: Any) -> bool:

@@ -23,6 +23,7 @@ from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
 from numel.tracing.recorder import DataDependent, MetaRecorder, NeedsDtype, RealRecorder, Recorder
 from numel.tracing.specs import spec_of
+from numel.tracing.tree import tensors
 from numel.tracing.untouched import room, untouched
 
 _BALANCED = Attempt("meta", keep_all=True, balanced=True)
@@ -147,9 +148,10 @@ class _Run:
         self.given = given
         self.numbers: dict[int, torch.dtype] = {}
         self.drawn_by_seed = False  # the last run drew from Python's or NumPy's own generator, and from no other
-        self.floating, self.device, self.allocated = _weights(model)
+        every = list(tensors(model))
+        self.floating, self.device, self.allocated = _weights(every)
         # stand-ins of wrappers lack their parts, which a forward may ask for
-        held = {type(each) for each in (*model.parameters(), *model.buffers())}
+        held = {type(each) for each in every}
         self.wraps = any(torch_private.wraps_tensors(kind) and not torch_private.is_spread(kind) for kind in held)
 
     @property
@@ -223,7 +225,7 @@ class _Run:
         calls = Calls()
         training = _training(model)
         failure: Failure | None = None
-        with torch_private.alone(), untouched(model, given, seed=seed) as kept, room():
+        with torch_private.alone(), room(), untouched(model, given, seed=seed) as kept:
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
             specs: Any = ()
             went: list[Note] = []
@@ -375,12 +377,12 @@ def _further(found: Trace, best: Trace) -> bool:
     return came[0] >= came[1]
 
 
-def _weights(model: torch.nn.Module) -> tuple[torch.dtype, torch.device, bool]:
+def _weights(every: list[torch.Tensor]) -> tuple[torch.dtype, torch.device, bool]:
     """The element type that floating inputs get, the device that they are on, and whether the weights have data."""
     floating: torch.dtype | None = None
     device = torch.device("cpu")
     allocated = True
-    for tensor in (*model.parameters(), *model.buffers()):
+    for tensor in every:
         if torch.nn.parameter.is_lazy(tensor):
             continue
         if floating is None and tensor.dtype in _FLOATING:

@@ -21,6 +21,7 @@ import torch
 
 from numel import collector, torch_private
 from numel.randomness import seeded
+from numel.tracing.tree import modules
 
 _ATOMS = (int, float, bool, str, bytes, complex, type(None), type, types.BuiltinFunctionType, types.ModuleType,
           torch.dtype, torch.device, torch.Size, torch.layout, range)  # fmt: skip
@@ -171,8 +172,9 @@ class States:
         self._written: dict[int, tuple[Any, Any]] = {}
         self._gradients: list[tuple[torch.Tensor, torch.Tensor | None]] = []
         seen: set[int] = set()
-        pending: list[Any] = [inputs, *self._shared(model)]
-        for module in model.modules():
+        every = modules(model)
+        pending: list[Any] = [inputs, *self._shared({type(module) for module in every})]
+        for module in every:
             state = module.__dict__
             self._objects.append((state, state.copy()))
             self._classes.append((module, type(module)))
@@ -235,10 +237,9 @@ class States:
                 self._slots.append((value, slots))
                 pending.extend(slots.values())
 
-    def _shared(self, model: torch.nn.Module) -> Iterator[Any]:
+    def _shared(self, types_of_modules: set[type]) -> Iterator[Any]:
         """Containers that the modules' own classes and the files that define them hold; both are kept themselves."""
         spaces: dict[str, Any] = {}
-        types_of_modules = {type(module) for module in model.modules()}
         for kind in {each for one in types_of_modules for each in one.__mro__}:
             if kind.__module__.partition(".")[0] not in ("torch", "builtins"):
                 self._attributes.append((kind, dict(vars(kind))))
