@@ -263,6 +263,11 @@ def values(tensor: torch.Tensor) -> Any:
     return torch._C.TensorBase.tolist(tensor)
 
 
+def casts_on(autocast: Any) -> str | None:
+    """The device whose operators an autocast casts for; `None` for one that turns it off."""
+    return str(autocast.device) if autocast._enabled else None
+
+
 def storage_number(tensor: torch.Tensor) -> int | None:
     """A number that tensors over the same data share; `None` for a layout without one storage."""
     try:

@@ -292,6 +292,24 @@ def test_an_lstm_on_a_cpu_keeps_a_workspace_that_only_a_real_run_tells():
     assert real.exact
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_autocast_inside_of_a_forward_is_not_missed_on_tensors_without_a_device(enabled):
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+                return self.b(F.gelu(self.a(x))).float()
+
+    auto, real = (numel.summary(Net(), "f32[4,8]", mode=mode, backward=True) for mode in ("auto", "real"))
+    assert auto.mode == ("fake" if enabled else "meta")
+    assert [op.outputs for op in auto.ops] == [op.outputs for op in real.ops]
+    # what comes in, goes into the activation and comes out of it; cast, the second weight as well
+    assert auto.saved_nbytes == real.saved_nbytes == (2 * (3 * 32 + 64) if enabled else 4 * 3 * 32)
+
+
 # ── nothing is left ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 

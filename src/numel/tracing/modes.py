@@ -67,7 +67,9 @@ class Stage:
         self._passed: dict[int, torch.Tensor] = {}
         self._places: list[tuple[int, dict[str, Any], str]] = []  # of each tensor of the model: where its stand-in is
         if attempt.mode == "meta":
-            self.recorder = MetaRecorder(calls, before_write, keep_all=attempt.keep_all, balanced=attempt.balanced)
+            self.recorder = MetaRecorder(
+                calls, before_write, keep_all=attempt.keep_all, balanced=attempt.balanced, device=device
+            )
         elif attempt.mode == "fake":
             self.recorder = Recorder(calls, before_write)
             self.fake = torch_private.fake_mode()

@@ -61,6 +61,7 @@ def watched(recorder: Recorder) -> Iterator[None]:
             for name in names if owner is not None else ():
                 put(getattr(owner, kind) if kind else owner, name, _starts(how))
         put(os, "system", _starts("process"))
+        put(torch.autocast, "__enter__", lambda recorder, autocast: recorder.casts(autocast))
         yield
     finally:
         here.recorder = None

@@ -32,6 +32,9 @@ _READ = "aten._local_scalar_dense.default"  # one value or, by tolist, all of a 
 _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 
+UNCAST = "autocast is on and does not reach meta tensors"
+
+
 # both leave a forward that catches every Exception, and are remembered in case that it catches these, too
 class DataDependent(BaseException):
     """The forward needs data that this way of running does not have; the next one may."""
@@ -191,6 +194,10 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         self._outside(how)
         return what
 
+    def casts(self, autocast: Any) -> Any:
+        """The forward turns autocast on or off. Returns `autocast`."""
+        return autocast
+
     def _outside(self, how: str, *args: Value) -> None:
         self.append(f"{OUTSIDE}{how}.default", args, (), ())
 
@@ -230,7 +237,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def __init__(
         self, calls: Calls, before_write: Callable[[torch.Tensor], None], *, keep_all: bool = False,
-        balanced: bool = False,
+        balanced: bool = False, device: torch.device = _CPU,
     ) -> None:  # fmt: skip
         super().__init__(calls, before_write)
         self.keep_all = keep_all
@@ -240,6 +247,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.mixed = ""
+        # the device whose autocast would be missed; where it is on from the start, the tracer knows
+        self._uncast = None if torch.is_autocast_enabled(device.type) else device.type
         self._cache: dict[Any, tuple[Any, ...]] = {}
 
     def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
@@ -253,6 +262,11 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     def undecided(self, tensor: torch.Tensor, which: int) -> None:
         """An input whose element type was not given: its first consumer decides."""
         self._undecided[id(tensor)] = (tensor, which)
+
+    def casts(self, autocast: Any) -> Any:
+        if torch_private.casts_on(autocast) == self._uncast:
+            raise self.end(DataDependent(UNCAST))
+        return autocast
 
     @property
     def left(self) -> set[int]:

@@ -21,7 +21,7 @@ from numel.tracing.arguments import mapped, normalised
 from numel.tracing.backward import Training
 from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
-from numel.tracing.recorder import DataDependent, MetaRecorder, NeedsDtype, RealRecorder, Recorder
+from numel.tracing.recorder import UNCAST, DataDependent, MetaRecorder, NeedsDtype, RealRecorder, Recorder
 from numel.tracing.specs import spec_of
 from numel.tracing.tree import tensors
 from numel.tracing.untouched import room, untouched
@@ -68,7 +68,7 @@ def trace(
     if training is not None and mode == "auto" and run.device.type != "cpu":
         ladder = [attempt for attempt in ladder if attempt.mode != "meta"]  # there, operators go as on a CPU
     if torch.is_autocast_enabled(run.device.type):
-        text = "autocast is on and does not reach meta tensors"
+        text = UNCAST
         if mode == "auto":
             ladder = [attempt for attempt in ladder if attempt.mode != "meta"]
             steps.append(("meta", text, ""))
