@@ -102,7 +102,7 @@ def loss_of(outputs: Any, loss: Callable[[Any], Any] | None) -> tuple[torch.Tens
         if made is None:
             each = [t for t in _floating(outputs) if t.requires_grad]
             if not each:
-                return None, "no output that trains"
+                return None, "every output"
             means = [t.abs().mean() if t.is_complex() else t.mean() for t in each]
             made, how = sum(means[1:], means[0]), "the mean of its floating outputs"
     if not isinstance(made, torch.Tensor) or made.numel() != 1:
