@@ -369,9 +369,12 @@ def unseen_placement() -> Iterator[None]:
     if held is None:
         yield
         return
-    dispatcher = held.DTensor._op_dispatcher
+    dispatcher = getattr(held.DTensor, "_op_dispatcher", None)
     name = "_propagate_op_sharding_dispatch_slow_path"
-    found, before = getattr(dispatcher, name), vars(dispatcher).get(name)
+    found, before = getattr(dispatcher, name, None), getattr(dispatcher, "__dict__", {}).get(name)
+    if found is None:  # in another torch
+        yield
+        return
 
     def propagate(*args: Any, **kwargs: Any) -> Any:
         with alone():

@@ -355,6 +355,107 @@ def test_an_optimizer_that_is_given_is_as_before(mode):
     assert scheduler.last_epoch == 0
 
 
+class Counting(torch.optim.SGD):
+    """One whose step fills what it holds, around another one's, as Lookahead does."""
+
+    def __init__(self, params: Any, base: Any = None) -> None:
+        super().__init__(params, lr=0.1)
+        self.steps: list[int] = []
+        self.base = base
+
+    def step(self, closure: Any = None) -> Any:
+        self.steps.append(len(self.steps))
+        return super().step(closure) if self.base is None else self.base.step(closure)
+
+
+def test_an_optimizer_with_a_memory_and_another_one_inside_is_as_before_and_counted():
+    model = mlp(8, 4)
+    inner = torch.optim.Adam(model.parameters())
+    outer = Counting(model.parameters(), inner)
+    before = fingerprint(model)
+    report = numel.summary(model, "f32[2,8]", optimizer=outer)
+    assert (outer.steps, dict(inner.state), dict(outer.state)) == ([], {}, {})
+    assert not differences(before, fingerprint(model))
+    alone = numel.summary(model, "f32[2,8]", optimizer=torch.optim.Adam(model.parameters()))
+    assert report.optimizer.total.elementwise == alone.optimizer.total.elementwise
+    assert report.trace.failure is None
+
+
+def test_the_step_that_is_counted_is_the_second_one():
+    # momentum: a product, a sum and the step; in the first step there is only the step
+    model = nn.Linear(16, 16, bias=False)
+    report = numel.summary(model, "f32[2,16]", optimizer=lambda ps: torch.optim.SGD(ps, lr=0.1, momentum=0.9))
+    assert report.optimizer.total.elementwise == 3 * 256
+    assert report.peak.by_category["optimizer"] == 4 * 256
+
+
+class Teacher(nn.Module):
+    """A loss with weights, statistics and a counter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))
+        self.register_buffer("seen", torch.zeros(()))
+        self.calls = 0
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.seen.add_(1)
+        return F.mse_loss(y, self.net(y.detach()))
+
+
+@pytest.mark.parametrize("mode", ["auto", *MODES])
+@pytest.mark.parametrize("how", ["module", "closure"])
+def test_a_loss_with_weights_of_its_own_is_as_before(mode, how):
+    model, teacher = mlp(8, 4), Teacher()
+    scale = nn.Parameter(torch.ones(()))
+    for each in teacher.parameters():
+        each.grad = torch.ones_like(each)
+    before = fingerprint(teacher)
+    loss = teacher if how == "module" else (lambda y: teacher(y) * scale)
+    report = numel.summary(model, "f32[3,8]", loss=loss, mode=mode, optimizer="adamw")
+    assert not differences(before, fingerprint(teacher))
+    assert scale.grad is None
+    if mode in ("auto", "real") or how == "module":
+        assert report.trace.failure is None
+        # the model's input, and of the loss: three layers' inputs and the statistics; not its weights
+        assert report.saved_nbytes < 4 * (3 * 8 + 3 * (4 + 4 + 16 + 16 + 4) + 2 * 16 + 16)
+
+
+def test_a_model_that_goes_nowhere_takes_no_step():
+    report = numel.summary(mlp(8, 4).requires_grad_(False), "f32[3,8]", optimizer="adam")
+    assert report.optimizer is None
+    assert report.backward_flops == 0
+
+
+def test_an_output_without_tensors_to_go_back_from_is_no_zero():
+    class Boxed(nn.Linear):
+        def forward(self, x: torch.Tensor) -> Any:
+            return SimpleNamespace(a=super().forward(x))
+
+    report = numel.summary(Boxed(8, 4), "f32[3,8]", backward=True)
+    assert report.macs == 96
+    assert report.backward.total.at_least
+    assert "give a loss" in report.trace.failure.message
+    assert numel.summary(Boxed(8, 4), "f32[3,8]", loss=lambda o: o.a.mean()).backward_flops == 2 * 96
+
+
+def test_a_loss_gets_what_a_generator_gave_and_an_iterator_of_the_models_own_is_left_alone():
+    class Stream(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(8, 4)
+            self.own = iter([1, 2, 3])
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return (super(Stream, self).forward(x) for _ in range(2)), self.own
+
+    model = Stream()
+    report = numel.summary(model, "f32[3,8]", loss=lambda o: sum(o[0]).mean())
+    assert report.trace.failure is None
+    assert (report.macs, report.backward_flops) == (2 * 96, 2 * 2 * 96)
+    assert list(model.own) == [1, 2, 3]
+
+
 def test_attention_without_numel_is_what_it_was():
     q = torch.empty(1, 2, 8, 4, device="meta", requires_grad=True)
     name = type(F.scaled_dot_product_attention(q, q, q).grad_fn).__name__

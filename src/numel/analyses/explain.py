@@ -14,6 +14,8 @@ from numel.analyses.cost import BACKWARD, FORWARD, Costs, Work, charged, work
 from numel.analyses.layers import Layer
 from numel.analyses.summary import batch_size, failure, title
 from numel.document import Block, Cell, Column, Document, Heading, Quantity, Table, Text, marked
+from numel.document.blocks import about as is_about
+from numel.document.blocks import at_least
 from numel.errors import ViewError
 from numel.facts import OpRecord, Phase, Snapshot, TensorRecord, TensorSpec, Totals, Trace, above_of, tensors_in
 
@@ -220,7 +222,9 @@ def _numbers(chosen: Sequence[Layer], trace: Trace | None) -> Table:
             back = sum((row.backward for row in chosen if row.backward is not None), Work())
             rows.append(("Backward FLOPs", Quantity(back.flops, "ops", back.at_least, back.about)))
         if all(row.saved_nbytes is not None for row in chosen):
-            rows.append(("Saved for backward", Quantity(sum(row.saved_nbytes or 0 for row in chosen), "bytes")))
+            kept, cells = sum(row.saved_nbytes or 0 for row in chosen), [row.saved for row in chosen]
+            least, about = any(map(at_least, cells)), any(map(is_about, cells))
+            rows.append(("Saved for backward", Quantity(kept, "bytes", least, about)))
         names = {"macs": "MACs", "executed_macs": "Executed MACs (causal)", "flops": "FLOPs = 2 × MACs"}
         for key, name in {**names, "elementwise": "Elementwise operations"}.items():
             if key != "executed_macs" or done.executed_macs != done.macs:

@@ -133,6 +133,7 @@ def trained(
         rows.append(("Optimizer step, elementwise", _fact(optimizer.total.cell("elementwise"))))
     rows.append(("Saved for backward", _fact(saved.cell(""), "bytes")))
     unseen = back.unseen > 0 or there.unseen > 0 or saved.at_least
+    unseen |= optimizer is not None and optimizer.total.unseen > 0
     rows.append(("Peak of live bytes", Quantity(peak.nbytes, "bytes", unseen, about)))
     for name, title in _KINDS.items():
         if peak.by_category.get(name):

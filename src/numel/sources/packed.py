@@ -70,7 +70,9 @@ def codes(torch: Any, module: Any, sizes: tuple[str, str]) -> Any | None:
         if tensor.is_floating_point() and (torch.nn.parameter.is_lazy(tensor) or tensor.numel() >= n):
             return None
     held = [t for t in held if not hasattr(type(t), "__tensor_flatten__")]
-    largest = max((t for t in held if _is_integer(t)), key=lambda t: t.numel() * t.itemsize, default=None)
+    # no library packs into 64 bits: those are positions, as of a sparse layer
+    narrow = [t for t in held if _is_integer(t) and t.itemsize < 8]
+    largest = max(narrow, key=lambda t: t.numel() * t.itemsize, default=None)
     return largest if largest is not None and largest.numel() * largest.itemsize * 8 >= max(n, 1) else None
 
 

@@ -7,6 +7,8 @@ call made a node; in the backward pass the running node is asked for its number.
 from __future__ import annotations
 
 import copy
+import functools
+import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from numel import torch_private
 from numel.errors import InputsError
 from numel.facts.trace import Phase
 from numel.tracing.calls import Calls
+from numel.tracing.tree import modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,66 @@ class Nodes:
         return self._calls.outside_of_hooks(self._maker(node))
 
 
+_MOST_USED = 10_000  # objects
+
+
+def used_by(loss: Any, model: torch.nn.Module) -> tuple[list[torch.nn.Module], list[torch.Tensor]]:
+    """Modules and tensors beside the model that a loss may use: itself, its object and attributes, what it closes over,
+    its defaults, and the globals that its code names."""
+    own = {id(module) for module in modules(model)}
+    found: list[torch.nn.Module] = []
+    tensors: list[torch.Tensor] = []
+    pending: list[Any] = [loss]
+    seen: set[int] = set()
+    while pending and len(seen) < _MOST_USED:
+        each = pending.pop()
+        if id(each) in seen or isinstance(each, type | types.ModuleType | types.BuiltinFunctionType | str | bytes):
+            continue
+        seen.add(id(each))
+        if isinstance(each, torch.Tensor):
+            tensors.append(each)
+        elif isinstance(each, torch.nn.Module):
+            found += [module for module in modules(each) if id(module) not in own]
+            own.update(id(module) for module in found)
+        elif isinstance(each, types.MethodType):
+            pending += [each.__self__, each.__func__]
+        elif isinstance(each, types.FunctionType):
+            pending += [*(each.__defaults__ or ()), *(each.__kwdefaults__ or {}).values(), *_closed_over(each)]
+            near = [each.__globals__.get(name) for name in _named(each.__code__)]
+            pending += [value for value in near if not _is_elsewhere(value, each.__globals__)]
+        elif isinstance(each, functools.partial):
+            pending += [each.func, *each.args, *each.keywords.values()]
+        elif isinstance(each, dict):
+            pending += each.values()
+        elif isinstance(each, list | tuple | set):
+            pending += each
+        elif isinstance(getattr(each, "__dict__", None), dict):
+            pending += vars(each).values()
+    return found, tensors
+
+
+def _closed_over(function: types.FunctionType) -> Iterable[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+
+
+def _named(code: types.CodeType) -> Iterable[str]:
+    """The names that code looks up, and functions inside of it."""
+    pending = [code]
+    while pending:
+        each = pending.pop()
+        yield from each.co_names
+        pending += [const for const in each.co_consts if isinstance(const, types.CodeType)]
+
+
+def _is_elsewhere(value: Any, file: Mapping[str, Any]) -> bool:
+    """Whether a global is a function of another file: it has no weights of this one's."""
+    return isinstance(value, types.FunctionType) and value.__globals__ is not file
+
+
 def loss_of(outputs: Any, loss: Callable[[Any], Any] | None) -> tuple[torch.Tensor | None, str]:
     """The number to go back from, and how it came about; `None` where nothing of it can train.
 
@@ -100,7 +163,10 @@ def loss_of(outputs: Any, loss: Callable[[Any], Any] | None) -> tuple[torch.Tens
     else:
         made, how = _own_loss(outputs), "the output's own loss"
         if made is None:
-            each = [t for t in _floating(outputs) if t.requires_grad]
+            floating = list(_floating(outputs))
+            if not floating:
+                raise RuntimeError("the output holds no floating tensor to go back from; give a loss")
+            each = [t for t in floating if t.requires_grad]
             if not each:
                 return None, "every output"
             means = [t.abs().mean() if t.is_complex() else t.mean() for t in each]
@@ -136,8 +202,8 @@ def _floating(outputs: Any) -> Iterable[torch.Tensor]:
 def stepping(optimizer: Any, parameters: Mapping[int, torch.Tensor]) -> Any:
     """An optimizer over stand-ins: `parameters` maps the identity of each tensor of the model to what stands for it.
 
-    One that was given is copied without its hooks and without its state, which its step makes again. Raises
-    `InputsError` for one that holds none of the model's parameters.
+    One that was given is copied with all that it holds, other optimizers too, but without hooks and state, which its
+    step makes again. Raises `InputsError` for one that holds none of the model's parameters, or can not be copied.
     """
     if not hasattr(optimizer, "param_groups"):
         trains = [each for each in parameters.values() if each.requires_grad]
@@ -145,16 +211,36 @@ def stepping(optimizer: Any, parameters: Mapping[int, torch.Tensor]) -> Any:
         if not hasattr(made, "param_groups"):
             raise InputsError(f"optimizer: made a {type(made).__name__}; expected a torch.optim.Optimizer")
         return made
-    own = copy.copy(optimizer)
-    own.__dict__ = {name: value for name, value in vars(optimizer).items() if name != "step"}  # a scheduler's wrapper
-    own.param_groups = []
-    for group in optimizer.param_groups:
-        held = [parameters[id(each)] for each in group["params"] if id(each) in parameters]
-        own.param_groups.append({**group, "params": held})
-    if not any(group["params"] for group in own.param_groups):
+    if not any(id(each) in parameters for group in optimizer.param_groups for each in group["params"]):
         raise InputsError("optimizer: holds no parameter of this model; expected one over model.parameters()")
-    own.state = defaultdict(dict)
-    for name in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
-        if hasattr(own, name):
-            setattr(own, name, OrderedDict())
+    try:
+        with torch_private.alone():
+            return _copied(optimizer, dict(parameters))
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputsError(f"optimizer: can not be copied ({what}); give its class or a callable instead") from error
+
+
+_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+
+
+def _copied(optimizer: Any, memo: dict[int, Any]) -> Any:
+    """A copy by attributes: one is pickled without those of its subclass. `memo` is that of `copy.deepcopy`."""
+    own = memo[id(optimizer)] = object.__new__(type(optimizer))
+    held = dict(vars(optimizer))
+    held.pop("step", None)  # a scheduler's wrapper
+    kept = {id(each) for each in memo.values()}
+    for value in held.values():
+        if isinstance(value, torch.optim.Optimizer) and id(value) not in memo and id(value) not in kept:
+            _copied(value, memo)
+    groups = held.pop("param_groups", [])
+    anew: dict[str, Any] = {"state": defaultdict(dict), **{name: OrderedDict() for name in _HOOKS}}
+    for name in anew.keys() & held.keys():
+        own.__dict__[name] = memo[id(held.pop(name))] = anew[name]
+    own.param_groups = memo[id(groups)] = []
+    for group in groups:
+        params = [memo[id(each)] for each in group["params"] if id(each) in memo]
+        rest = {name: copy.deepcopy(value, memo) for name, value in group.items() if name != "params"}
+        own.param_groups.append({"params": params, **rest})
+    own.__dict__.update(copy.deepcopy(held, memo))
     return own

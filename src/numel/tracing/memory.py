@@ -68,6 +68,10 @@ class Memory:
                 self._events.append(("save", len(self._ops) - 1, nbytes, self._calls.current, storage))
         return tensor
 
+    def forget_operators(self, since: int) -> None:
+        """What the operators from there on did was done after the one before them: they are not told of."""
+        self._events = [(kind, min(op, since - 1), *rest) for kind, op, *rest in self._events]  # type: ignore[misc]
+
     def end(self) -> None:
         """Nothing is told of what comes after."""
         self._live.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +63,8 @@ class Stage:
         self.fake: Any = None
         self.memory: Memory | None = None
         self.doing: Phase = "forward"
+        self.stepped = True  # unless there was nothing to go back from
+        self._twins: dict[int, Any] = {}
         self._calls = calls
         self._passed: dict[int, torch.Tensor] = {}
         self._places: list[tuple[int, dict[str, Any], str]] = []  # of each tensor of the model: where its stand-in is
@@ -109,11 +111,12 @@ class Stage:
     def _refused(self, why: str) -> BaseException:
         return self.recorder.end(DataDependent(why))
 
-    def watch_memory(self, model: torch.nn.Module, inputs: Any) -> None:
-        """From here on what is allocated, freed and saved is written down."""
+    def watch_memory(self, model: torch.nn.Module, beside: Sequence[torch.nn.Module], inputs: Any) -> None:
+        """From here on what is allocated, freed and saved is written down. The modules `beside` are those of a loss."""
         self.memory = self.recorder.memory = Memory(self._calls, self.recorder.ops)
-        self.memory.holds((t for t in model.parameters() if not torch.nn.parameter.is_lazy(t)), "parameter")
-        self.memory.holds((t for t in model.buffers() if not torch.nn.parameter.is_lazy(t)), "buffer")
+        for each in (model, *beside):
+            self.memory.holds((t for t in each.parameters() if not torch.nn.parameter.is_lazy(t)), "parameter")
+            self.memory.holds((t for t in each.buffers() if not torch.nn.parameter.is_lazy(t)), "buffer")
         self.memory.holds(tensors_of(inputs), "input")
 
     def train(self, training: Training, model: torch.nn.Module, outputs: Any) -> Note:
@@ -124,6 +127,7 @@ class Stage:
         nodes.told()
         self.doing = "backward"
         loss, how = loss_of(outputs, training.loss)
+        self.stepped = False
         if loss is None:
             return Note("no-backward", "warning", f"nothing to go back from: {how} depends on nothing that trains")
         nodes.phase = "backward"
@@ -133,16 +137,22 @@ class Stage:
         if training.optimizer is not None:
             nodes.phase = self.doing = "optimizer"
             optimizer = stepping(training.optimizer, stand_ins)
-            type(optimizer).step(optimizer)
+            before = len(self.recorder.ops)
+            type(optimizer).step(optimizer)  # the first one makes the state, and may do without it
             memory.is_now(tensors_of(list(optimizer.state.values())), "optimizer")
+            del self.recorder.ops[before:]
+            memory.forget_operators(before)
+            type(optimizer).step(optimizer)
+            self.stepped = True
         memory.end()  # while all of it is still there
         text = f"gone back from {how}"
         if not getattr(model, "training", True):
             text += "; the model is in eval mode: in training, dropout and batch statistics are kept as well"
         return Note("backward", "info", text)
 
-    def swap(self, model: torch.nn.Module) -> None:
-        """Put stand-ins where the model's tensors are; the caller restores the dictionaries that hold them.
+    def swap(self, model: torch.nn.Module, beside: Sequence[torch.nn.Module] = ()) -> None:
+        """Put stand-ins where the tensors of the model, and of modules beside it, are; the caller restores the
+        dictionaries that hold them.
 
         On meta and fake these have no data. For real a buffer is copied, since some kernels write to it unannounced,
         and a parameter is another object over the same data, so that gradients and flags go elsewhere. Replicas of a
@@ -150,21 +160,28 @@ class Stage:
         """
         self.processes = Processes(model)
         self.processes.leave(model)
-        twins: dict[int, Any] = {}
         for module in modules(model):
-            for held in (module._parameters, module._buffers):
-                for name, tensor in held.items():
-                    if tensor is None:
-                        continue
-                    self._places.append((id(tensor), held, name))
-                    twin = twins.get(id(tensor))
-                    if twin is None:
-                        twin = twins[id(tensor)] = self._stand_in(tensor, held is module._buffers)
-                        self._follow(tensor, twin)
-                    if isinstance(twin, _Late):
-                        twin.places.append((held, name))
-                    if twin is not tensor:
-                        held[name] = twin
+            self._places += self._swapped(module)
+        for module in beside:
+            self._swapped(module)
+
+    def _swapped(self, module: torch.nn.Module) -> list[tuple[int, dict[str, Any], str]]:
+        """Of each tensor that was there: its identity, and where its stand-in is."""
+        places: list[tuple[int, dict[str, Any], str]] = []
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is None:
+                    continue
+                places.append((id(tensor), held, name))
+                twin = self._twins.get(id(tensor))
+                if twin is None:
+                    twin = self._twins[id(tensor)] = self._stand_in(tensor, held is module._buffers)
+                    self._follow(tensor, twin)
+                if isinstance(twin, _Late):
+                    twin.places.append((held, name))
+                if twin is not tensor:
+                    held[name] = twin
+        return places
 
     def _follow(self, tensor: torch.Tensor, twin: torch.Tensor) -> None:
         """Whose values a tensor of the model holds, where there are any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from itertools import islice
@@ -18,12 +18,12 @@ from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.trace import CallRecord, Failure, Mode, Phase, Trace
 from numel.tracing.arguments import mapped, normalised
-from numel.tracing.backward import Training
+from numel.tracing.backward import Training, used_by
 from numel.tracing.calls import Calls
 from numel.tracing.modes import Attempt, Stage
 from numel.tracing.recorder import UNCAST, DataDependent, MetaRecorder, NeedsDtype, RealRecorder, Recorder
 from numel.tracing.specs import spec_of
-from numel.tracing.tree import tensors
+from numel.tracing.tree import named_modules, tensors
 from numel.tracing.untouched import room, untouched
 
 _BALANCED = Attempt("meta", keep_all=True, balanced=True)
@@ -144,6 +144,7 @@ class _Run:
     def __init__(self, model: torch.nn.Module, given: Inputs, made_up: MadeUp, after: Training | None) -> None:
         self.model = model
         self.after = after
+        self.beside, self.loose = ([], []) if after is None else used_by(after.loss, model)
         self.made_up = made_up
         self.given = given
         self.numbers: dict[int, torch.dtype] = {}
@@ -153,6 +154,10 @@ class _Run:
         # stand-ins of wrappers lack their parts, which a forward may ask for
         held = {type(each) for each in every}
         self.wraps = any(torch_private.wraps_tensors(kind) and not torch_private.is_spread(kind) for kind in held)
+
+    @property
+    def _loss(self) -> Any:
+        return None if self.after is None else self.after.loss
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -225,24 +230,24 @@ class _Run:
         calls = Calls()
         training = _training(model)
         failure: Failure | None = None
-        with torch_private.alone(), room(), untouched(model, given, seed=seed) as kept:
+        with torch_private.alone(), room(), untouched(model, (given, self._loss), self.beside, seed=seed) as kept:
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
             specs: Any = ()
             went: list[Note] = []
             count = iter(range(1 << 30))
             try:
-                stage.swap(model)
+                stage.swap(model, self.beside)
                 calls.watch(model)
                 args, kwargs = mapped(
                     (given.args, dict(given.kwargs)), lambda leaf: stage.leaf(self.numbers, leaf, next(count))
                 )
                 specs = {"*": spec_of(args), **spec_of(kwargs)} if kwargs else spec_of(args)
                 if self.after is not None:
-                    kept.take_gradients(model.parameters())
-                    stage.watch_memory(model, (args, kwargs))
+                    kept.take_gradients((*model.parameters(), *self.loose, *_parameters(self.beside)))
+                    stage.watch_memory(model, self.beside, (args, kwargs))
                 with stage.context(), redirect_stdout(sys.stderr):  # what the forward prints is no part of a document
                     outputs = model(*args, **kwargs)
-                    _exhaust(outputs, stage.recorder)
+                    outputs = _exhausted(outputs, stage.recorder, model)
                     if self.after is not None:
                         went.append(stage.train(self.after, model, outputs))
             except InputsError:
@@ -303,7 +308,7 @@ class _Run:
             failure=failure,
             sampled=sampled,
             whole=tuple(calls.scripted),
-            phases=self.phases,
+            phases=self.phases if stage.stepped else tuple(p for p in self.phases if p != "optimizer"),
             provenance=_provenance(model),
         )
         return found, left
@@ -317,25 +322,37 @@ class _Run:
         )  # fmt: skip
 
 
-def _exhaust(outputs: Any, recorder: Recorder) -> None:
-    """Take what the iterators that a forward gave have to give: only then does it compute. One that goes on is an
-    operator that nothing prices."""
-    pending = [outputs]
-    seen: set[int] = set()
-    while pending:
-        each = pending.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, Iterator):
-            if sum(1 for _ in islice(each, _MOST_ITEMS)) == _MOST_ITEMS:
-                recorder.starts("iterator", each)
-            if isinstance(each, Generator):
-                each.close()
-        elif isinstance(each, tuple | list):
-            pending.extend(reversed(each))
-        elif isinstance(each, dict):
-            pending.extend(reversed(each.values()))
+def _exhausted(outputs: Any, recorder: Recorder, model: torch.nn.Module) -> Any:
+    """The outputs with lists for the iterators that a forward gave: only as these are taken does it compute. One that
+    goes on is an operator that nothing prices, and one that the model holds is left alone."""
+    if not _has_iterators(outputs):
+        return outputs
+    held = {id(value) for _, module in named_modules(model) for value in module.__dict__.values()}
+
+    def taken(each: Any) -> Any:
+        if not isinstance(each, Iterator) or id(each) in held:
+            return each
+        items = list(islice(each, _MOST_ITEMS))
+        if len(items) == _MOST_ITEMS:
+            recorder.starts("iterator", each)
+        if isinstance(each, Generator):
+            each.close()
+        return items
+
+    if isinstance(outputs, dict):
+        return {name: taken(each) for name, each in outputs.items()}
+    if type(outputs) in (tuple, list):
+        return type(outputs)(taken(each) for each in outputs)
+    return taken(outputs)
+
+
+def _parameters(modules: Iterable[torch.nn.Module]) -> Iterator[torch.Tensor]:
+    return (each for module in modules for each in module._parameters.values() if each is not None)
+
+
+def _has_iterators(outputs: Any) -> bool:
+    inside = outputs.values() if isinstance(outputs, dict) else outputs if type(outputs) in (tuple, list) else ()
+    return isinstance(outputs, Iterator) or any(isinstance(each, Iterator) for each in inside)
 
 
 def _chance(
@@ -360,7 +377,7 @@ def _chance(
 
 def _called(model: torch.nn.Module) -> dict[str, str]:
     """What each module and its parts are called, by path."""
-    return {path: " ".join((type(module).__name__, *module._modules)) for path, module in model.named_modules()}
+    return {path: " ".join((type(module).__name__, *module._modules)) for path, module in named_modules(model)}
 
 
 def _further(found: Trace, best: Trace) -> bool:

@@ -11,7 +11,7 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import is_
@@ -44,7 +44,9 @@ def room() -> Iterator[None]:
 
 
 @contextmanager
-def untouched(model: torch.nn.Module, inputs: Any = None, *, seed: int = 0) -> Iterator[States]:
+def untouched(
+    model: torch.nn.Module, inputs: Any = None, beside: Sequence[torch.nn.Module] = (), *, seed: int = 0
+) -> Iterator[States]:
     """Whatever happens inside, the module tree, the inputs and the process are afterwards as they were before.
 
     Kept: every module's class and `__dict__` with its dictionaries of parameters, buffers, children and hooks; lists,
@@ -55,7 +57,7 @@ def untouched(model: torch.nn.Module, inputs: Any = None, *, seed: int = 0) -> I
     none.
     """
     with seeded(seed) as drew:  # runs of several threads take turns there
-        states = States(model, inputs, drew)
+        states = States(model, inputs, drew, beside)
         switches = [(get, put, get()) for get, put in _SWITCHES]
         environment = dict(os.environ)
         try:
@@ -152,8 +154,9 @@ class States:
     """
 
     def __init__(
-        self, model: torch.nn.Module, inputs: Any = None, drew: Callable[[], bool] = lambda: False
-    ) -> None:
+        self, model: torch.nn.Module, inputs: Any = None, drew: Callable[[], bool] = lambda: False,
+        beside: Sequence[torch.nn.Module] = (),
+    ) -> None:  # fmt: skip
         self.drew = drew
         self._empty: list[Any] = []
         self._filled: list[tuple[Any, Any]] = []
@@ -172,7 +175,7 @@ class States:
         self._written: dict[int, tuple[Any, Any]] = {}
         self._gradients: list[tuple[torch.Tensor, torch.Tensor | None]] = []
         seen: set[int] = set()
-        every = modules(model)
+        every = [*modules(model), *beside]
         pending: list[Any] = [inputs, *self._shared({type(module) for module in every})]
         for module in every:
             state = module.__dict__
@@ -280,7 +283,7 @@ class States:
 
     def take_gradients(self, tensors: Iterable[torch.Tensor]) -> None:
         """Until `restore`, these have no gradients: those of a backward pass would be added to them."""
-        for tensor in tensors:
+        for tensor in {id(each): each for each in tensors}.values():
             self._gradients.append((tensor, tensor.grad))
             tensor.grad = None
 
