@@ -99,6 +99,11 @@ class Report(Viewable):
         return self._of_phases("backward", analyses.cost.BACKWARD)
 
     @cached_property
+    def recompute(self) -> Costs | None:
+        """The part of `backward` that checkpointing computes again."""
+        return self._of_phases("backward", ("recompute",))
+
+    @cached_property
     def optimizer(self) -> Costs | None:
         """The work of the optimizer's step, all of it the root's; `None` when none was traced."""
         return self._of_phases("optimizer", ("optimizer",))
@@ -147,9 +152,7 @@ class Report(Viewable):
     @property
     def recompute_flops(self) -> int | None:
         """The part of `backward_flops` that checkpointing computes again."""
-        if self.trace is None or self.backward is None:
-            return None
-        return analyses.cost.costs(self.snapshot, self.trace, ("recompute",)).total.flops
+        return None if self.recompute is None else self.recompute.total.flops
 
     @property
     def saved_nbytes(self) -> int | None:
@@ -278,10 +281,10 @@ class Report(Viewable):
         return Document((analyses.summary.title(self.snapshot), *tables, *footer))
 
     def _trained(self) -> Sequence[tuple[str, Cell]]:
-        if self.backward is None or self.saved_for_backward is None or self.peak is None:
+        if self.backward is None or self.recompute is None or self.saved_for_backward is None or self.peak is None:
             return ()
         return analyses.summary.trained(
-            self.costs, self.backward, self.recompute_flops or 0, self.optimizer, self.saved_for_backward, self.peak
+            self.costs, self.backward, self.recompute, self.optimizer, self.saved_for_backward, self.peak
         )
 
     def _tables(self, by: str | Sequence[str] | None, largest: bool) -> list[str]:

@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 import numel
 from integration.fingerprint import differences, fingerprint
-from numel.errors import InputsError
+from numel.document import Table
+from numel.errors import InputsError, ViewError
 
 MODES = ("meta", "fake", "real")
 
@@ -269,6 +270,19 @@ def test_an_optimizers_state_is_there_at_the_peak(mode, optimizer, moments):
     assert report.peak.by_category["gradient"] == 4 * params
     assert report.optimizer.total.elementwise >= params
     assert report.optimizer.total.macs == 0
+
+
+def test_what_is_kept_and_what_lives_at_the_peak_are_explained():
+    report = numel.summary(mlp(8, 16, 16, 4), "f32[3,8]", optimizer="adamw")
+    (kept,) = (block for block in report.explain("saved_nbytes").document().blocks if isinstance(block, Table))
+    # the first linear keeps what comes in, either relu what it puts out, which the next linear needs as well
+    assert [(row[0], row[1], row[2].value) for row in kept.rows] == [("*", 3, report.saved_nbytes)]
+    assert report.saved_nbytes == 4 * 3 * (8 + 16 + 16)
+    (alive,) = (block for block in report.explain("peak_nbytes").document().blocks if isinstance(block, Table))
+    assert sum(row[1].value for row in alive.rows) == report.peak_nbytes
+    assert alive.caption.endswith("optimizer")
+    with pytest.raises(ViewError, match="no backward pass was traced"):
+        numel.summary(mlp(8, 4), "f32[3,8]").explain("saved_nbytes").document()
 
 
 def test_live_bytes_never_go_below_zero_and_frees_are_of_what_was_allocated():

@@ -12,6 +12,7 @@ from typing import Any
 
 from numel.analyses.cost import BACKWARD, FORWARD, Costs, Work, charged, work
 from numel.analyses.layers import Layer
+from numel.analyses.memory import peak, saved
 from numel.analyses.summary import batch_size, failure, title
 from numel.document import Block, Cell, Column, Document, Heading, Quantity, Table, Text, marked
 from numel.document.blocks import about as is_about
@@ -28,7 +29,8 @@ _NEAR = 3
 _OF_TENSORS = ("params", "trainable", "buffers", "tied", "nbytes")
 _OF_OPERATORS = ("macs", "flops", "executed_macs", "elementwise")
 _BACK = "backward_flops"
-TOTALS = (WHOLE, *_OF_TENSORS, *_OF_OPERATORS, _BACK)
+_OF_MEMORY = ("saved_nbytes", "peak_nbytes")
+TOTALS = (WHOLE, *_OF_TENSORS, *_OF_OPERATORS, _BACK, *_OF_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ def document(
     blocks: list[Block] = [_head(snapshot, rows, place)]
     if place.tensor:
         return Document((*blocks, _tensors(snapshot, [t for t in snapshot.tensors if t.path == place.tensor], "")))
+    if place.only in _OF_MEMORY:
+        return Document((*blocks, _memory(snapshot, trace, place.only)))
     by_path = {row.path: row for row in rows}
     chosen = [by_path[path] for path in place.paths]
     blocks.append(_numbers(chosen, trace))
@@ -189,6 +193,29 @@ def document(
         blocks += [table] if table.rows else []
     blocks += failure(trace)
     return Document(tuple(blocks))
+
+
+def _memory(snapshot: Snapshot, trace: Trace | None, only: str) -> Table:
+    """What a training step keeps, by the modules that had it kept, or what lives at its peak, by what it is."""
+    if trace is None or "backward" not in trace.phases:
+        raise ViewError(f"explain {only}: no backward pass was traced; ask for one, as in summary(..., backward=True)")
+    if only == "saved_nbytes":
+        kept = saved(snapshot, trace)
+        alike: dict[str, list[int]] = {}
+        for path, nbytes in kept.own.items():
+            alike.setdefault(_NUMBER.sub("*", path) or "the model itself, and the loss", []).append(nbytes)
+        rows = [(name, len(each), Quantity(sum(each), "bytes")) for name, each in alike.items()]
+        keepers = (Column("path", "kept by", "path"), Column("modules", "modules", "integer"),
+                   Column("nbytes", "bytes kept", "bytes"))  # fmt: skip
+        return Table("Saved for backward", keepers, tuple(rows), total=("total", len(kept.own), kept.cell("")))
+    found = peak(snapshot, trace)
+    after = "before any operator ran"
+    if found.op >= 0:
+        where = found.path or "the model itself, the loss or the optimizer"
+        after = f"after {trace.ops[found.op].name} in {where}, {trace.ops[found.op].phase}"
+    columns = (Column("category", "what"), Column("nbytes", "bytes alive", "bytes"))
+    held = tuple((name, Quantity(nbytes, "bytes")) for name, nbytes in found.by_category.items())
+    return Table("Peak of live bytes", columns, held, total=("total", Quantity(found.nbytes, "bytes")), caption=after)
 
 
 def _head(snapshot: Snapshot, rows: Sequence[Layer], place: Place) -> Heading:

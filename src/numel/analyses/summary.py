@@ -120,14 +120,14 @@ def _computed(trace: Trace, costs: Costs) -> Iterable[tuple[Cell, Cell]]:
 
 
 def trained(
-    forward: Costs, backward: Costs, recomputed: int, optimizer: Costs | None, saved: Saved, peak: Peak
+    forward: Costs, backward: Costs, recompute: Costs, optimizer: Costs | None, saved: Saved, peak: Peak
 ) -> list[tuple[str, Cell]]:
     """The lines of a training step: what goes back costs, what is kept for it, and the most that lives at once."""
     back, there = backward.total, forward.total
     least, about = back.at_least or there.at_least, back.about or there.about
     rows = [("Backward FLOPs", _fact(back.cell("flops")))]
-    if recomputed:
-        rows.append(("of which computed again", Quantity(recomputed, "ops", back.at_least, back.about)))
+    if recompute.total.ops:
+        rows.append(("of which computed again", _fact(recompute.total.cell("flops"))))
     rows.append(("Forward and backward FLOPs", Quantity(there.flops + back.flops, "ops", least, about)))
     if optimizer is not None:
         rows.append(("Optimizer step, elementwise", _fact(optimizer.total.cell("elementwise"))))

@@ -68,9 +68,17 @@ class Memory:
                 self._events.append(("save", len(self._ops) - 1, nbytes, self._calls.current, storage))
         return tensor
 
-    def forget_operators(self, since: int) -> None:
-        """What the operators from there on did was done after the one before them: they are not told of."""
-        self._events = [(kind, min(op, since - 1), *rest) for kind, op, *rest in self._events]  # type: ignore[misc]
+    def forget(self, since: int) -> None:
+        """The operators from there on are not told of: what they made and is still there was there after the one before
+        them."""
+        started = next((i for i, event in enumerate(self._events) if event[1] >= since), len(self._events))
+        gone = {storage for kind, _, _, _, storage in self._events[started:] if kind == "free"}
+        made = {storage for kind, _, _, _, storage in self._events[started:] if kind == "allocate"}
+        self._events[started:] = [
+            (kind, since - 1, nbytes, call, storage)
+            for kind, _, nbytes, call, storage in self._events[started:]
+            if storage not in gone or storage not in made
+        ]
 
     def end(self) -> None:
         """Nothing is told of what comes after."""

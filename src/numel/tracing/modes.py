@@ -141,7 +141,7 @@ class Stage:
             type(optimizer).step(optimizer)  # the first one makes the state, and may do without it
             memory.is_now(tensors_of(list(optimizer.state.values())), "optimizer")
             del self.recorder.ops[before:]
-            memory.forget_operators(before)
+            memory.forget(before)
             type(optimizer).step(optimizer)
             self.stepped = True
         memory.end()  # while all of it is still there
