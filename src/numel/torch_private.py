@@ -219,6 +219,11 @@ def running_node() -> Any:
     return torch._C._current_autograd_node()
 
 
+def ends_recomputation(error: BaseException) -> bool:
+    """Whether an error only ends a checkpointed forward that has computed all that was needed again."""
+    return type(error).__name__ == "_StopRecomputationError"
+
+
 def saving() -> Any:
     """What is called with each tensor that autograd saves; `None` where nothing is."""
     found = torch._C._autograd._top_saved_tensors_default_hooks(True)
@@ -490,16 +495,19 @@ def choosing_as_on_cpu(refuse: Callable[[str], BaseException]) -> Iterator[None]
     as autograd takes part.
 
     Attention asks the kernels of the device which of them fits; tensors without a device are taken apart into products.
-    An LSTM has a kernel of its own on a CPU, which tensors on meta do not come to: what `refuse` returns is raised.
+    Recurrent layers have kernels of their own on a CPU, which tensors on meta do not come to: what `refuse` returns is
+    raised.
     """
 
     def by_device(*args: Any, **kwargs: Any) -> Any:
-        raise refuse("the kernel of an LSTM depends on the device")
+        raise refuse("the kernel of a recurrent layer depends on the device")
 
     library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     try:
         library.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
-        library.impl("lstm.input", by_device, "AutogradMeta")
+        for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+            for overload in ("input", "data"):
+                library.impl(f"{name}.{overload}", by_device, "AutogradMeta")
         yield
     finally:
         library._destroy()

@@ -296,6 +296,53 @@ def test_live_bytes_never_go_below_zero_and_frees_are_of_what_was_allocated():
     assert kinds == {"parameter", "input", "activation", "gradient", "optimizer", "temporary"}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_checkpoint_lets_go_of_what_it_computed_again(mode):
+    """Blocks of two layers with 2n activations of one size between them: kept are the n inputs, and at most one block's
+    own when that runs again; without checkpoints all are kept."""
+    size, blocks = 4 * 64 * 32, 6
+
+    class Chain(nn.Module):
+        def __init__(self, again: bool) -> None:
+            super().__init__()
+            self.again = again
+            self.blocks = nn.ModuleList(mlp(32, 32, 32) for _ in range(blocks))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for block in self.blocks:
+                x = checkpoint(block, x, use_reentrant=False) if self.again else block(x)
+            return x
+
+    kept, again = (numel.summary(Chain(each), "f32[64,32]", backward=True, mode=mode) for each in (False, True))
+    assert kept.peak_nbytes - again.peak_nbytes >= (blocks - 2) * size
+
+
+def test_a_step_is_the_same_where_gradients_are_off():
+    model = mlp(8, 4)
+    expected = numel.summary(model, "f32[3,8]", backward=True).backward_flops
+    for off in (torch.inference_mode(), torch.no_grad()):
+        with off:
+            assert numel.summary(model, "f32[3,8]", backward=True).backward_flops == expected == 2 * 96
+
+
+def test_a_packed_lstm_runs_for_real_where_its_kernel_tells_what_is_kept():
+    class Packed(nn.LSTM):
+        def forward(self, x: torch.Tensor) -> Any:  # type: ignore[override]
+            packed = nn.utils.rnn.pack_padded_sequence(x, torch.full((4,), 6), batch_first=True)
+            return super().forward(packed)[0].data
+
+    model, x = Packed(8, 16, batch_first=True), torch.zeros(4, 6, 8)
+    auto, real = (numel.summary(model, x, backward=True, mode=mode) for mode in ("auto", "real"))
+    assert auto.saved_nbytes == real.saved_nbytes
+    assert auto.backward_flops == real.backward_flops
+
+
+def test_a_recurrent_layer_on_a_cpu_has_the_peak_of_the_real_one():
+    model = nn.GRU(16, 16, 2, batch_first=True)
+    auto, real = (numel.summary(model, "f32[4,8,16]", backward=True, mode=mode) for mode in ("auto", "real"))
+    assert (auto.peak_nbytes, auto.saved_nbytes) == (real.peak_nbytes, real.saved_nbytes)
+
+
 def test_an_lstm_on_a_cpu_keeps_a_workspace_that_only_a_real_run_tells():
     model = nn.LSTM(8, 16)
     stood_in, real = (numel.summary(model, "f32[5,2,8]", mode=mode, backward=True) for mode in ("auto", "real"))

@@ -139,7 +139,7 @@ def test_what_is_saved_is_torchs_own_to_the_byte(name):
     model, given = _model(name)
     report = numel.summary(model, given, backward=True)
     assert report.trace.failure is None
-    assert report.trace.mode == "meta"
+    assert report.trace.mode == ("fake" if name == "gru" else "meta")
     assert report.backward.total.uncosted == 0, dict(report.backward.uncosted)
     saved, flops = _truth(model, given)
     assert report.saved_nbytes == saved

@@ -186,7 +186,7 @@ def document(
         held = [t for t in snapshot.tensors if _within(t.path, paths) and _counts_in(t, place.only)]
         if held:
             blocks.append(_tensors(snapshot, held, place.only or "params"))
-    if len(chosen) == 1:
+    if len(chosen) == 1 and place.only != _BACK:
         blocks += _sum(snapshot, rows, chosen[0])
     if place.label == WHOLE:
         table = others(snapshot, trace, costs, rows)

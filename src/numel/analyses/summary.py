@@ -323,4 +323,7 @@ def failure(trace: Trace | None) -> Iterable[Block]:
     found = trace.failure
     where = f"{found.path or 'the root'} ({found.module_type.rpartition('.')[2]})"
     text = f"the forward stopped in {where}, called with {inputs_text(found.inputs)}: the numbers end there"
+    if found.phase != "forward":
+        what = "the optimizer's step" if found.phase == "optimizer" else "the loss or the backward pass"
+        text = f"{what} stopped: its numbers end there, those of the forward are whole"
     yield Callout("error", text, "partial")

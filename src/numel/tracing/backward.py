@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import types
+import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -79,9 +80,12 @@ class Nodes:
         return (self._calls.current, phase) if phase == "forward" else (call, phase)
 
     def hooks(self) -> Any:
-        """What the forward itself does with tensors that are saved from here on; `None` where nothing."""
+        """What the forward itself does with tensors that are saved from here on; `None` where nothing. It is equal for
+        equal hooks, and does not keep them, nor what they keep."""
         found = torch_private.saving()
-        return None if found is self._own else found
+        if found is None or found is self._own:
+            return None
+        return weakref.ref(found) if isinstance(found, types.FunctionType) else id(found)
 
     def _maker(self, node: Any) -> int:
         """The call that made a node; what accumulates gradients has no number, and belongs to no call."""

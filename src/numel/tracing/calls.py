@@ -145,13 +145,15 @@ class Calls:
         """The innermost call around `at` that did not begin under the hooks on saved tensors that `at` began under: the
         one that has a part of itself checkpointed, if `at` is in that part."""
         hooks = self._hooks[at] if at >= 0 else None
-        while hooks is not None and at >= 0 and self._hooks[at] is hooks:
+        while hooks is not None and at >= 0 and (self._hooks[at] is hooks or self._hooks[at] == hooks):
             at = self._parents[at]
         return at
 
     def _fail(self, at: int, error: BaseException) -> None:
         self._leave(at)
         self._outputs[at] = None
+        if torch_private.ends_recomputation(error):
+            return  # no failure; and to keep it would keep what the frames of its traceback hold
         found = self.failure(at, error)
         if found is not None and (self.failed is None or self.failed[0] is not error):
             self.failed = (error, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -112,7 +112,7 @@ def trace(
     assert failure is not None
     others = [step for step in steps if step[1] != _words(failure)]
     notes += _stepped(others, None)
-    notes.append(Note("forward-failed", "error", _words(failure), failure.path))
+    notes.append(Note(f"{failure.phase}-failed", "error", _words(failure), failure.path))
     return replace(best, notes=(*best.notes, *notes))
 
 
@@ -230,7 +230,9 @@ class _Run:
         calls = Calls()
         training = _training(model)
         failure: Failure | None = None
-        with torch_private.alone(), room(), untouched(model, (given, self._loss), self.beside, seed=seed) as kept:
+        inferring = nullcontext() if self.after is None else torch.inference_mode(False)
+        holding = untouched(model, (given, self._loss), self.beside, seed=seed)
+        with inferring, torch_private.alone(), room(), holding as kept:
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
             specs: Any = ()
             went: list[Note] = []
