@@ -232,7 +232,7 @@ class _Run:
         failure: Failure | None = None
         inferring = nullcontext() if self.after is None else torch.inference_mode(False)
         holding = untouched(model, (given, self._loss), self.beside, seed=seed)
-        with inferring, torch_private.alone(), room(), holding as kept:
+        with inferring, torch_private.alone(), holding as kept, room():  # in turn with other threads
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
             specs: Any = ()
             went: list[Note] = []
