@@ -40,8 +40,9 @@ def on_meta(model: Any, notation: str) -> Callable[[], object]:
     return lambda: _step(model, x, _options(x))
 
 
-def _faked(name: str, mode: FakeTensorMode) -> Any:
-    """The model of an example on fake CPU tensors."""
+def _faked(name: str, notation: str) -> tuple[FakeTensorMode, Any, torch.Tensor]:
+    """The model of an example and its input on fake CPU tensors, and the mode that they are of."""
+    mode = FakeTensorMode()
     model = from_example(name).train()
     with mode, torch.device("cpu"):
         for module in model.modules():
@@ -50,14 +51,12 @@ def _faked(name: str, mode: FakeTensorMode) -> Any:
                     if tensor is not None:
                         made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
                         held[key] = torch.nn.Parameter(made) if held is module._parameters else made
-    return model
+        x = argument(notation, "cpu")
+    return mode, model, x
 
 
 def on_fake(name: str, notation: str) -> Callable[[], object]:
-    mode = FakeTensorMode()
-    model = _faked(name, mode)
-    with mode:
-        x = argument(notation, "cpu")
+    mode, model, x = _faked(name, notation)
 
     def run() -> None:
         with mode:
@@ -69,10 +68,7 @@ def on_fake(name: str, notation: str) -> Callable[[], object]:
 def with_mem_tracker(name: str, notation: str) -> Callable[[], object]:
     from torch.distributed._tools.mem_tracker import MemTracker
 
-    mode = FakeTensorMode()
-    model = _faked(name, mode)
-    with mode:
-        x = argument(notation, "cpu")
+    mode, model, x = _faked(name, notation)
 
     def run() -> object:
         tracker = MemTracker()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from numel import collector
 from numel.document import Cell, marked
@@ -230,7 +230,8 @@ def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD)
         own.update(dict.fromkeys(_idle(paths, ran), _UNSEEN))
     for place in _by_chance(trace, places, paths, ran):
         own[place] = own.get(place, Work()) + _SAMPLED
-    return Costs(own, _inclusive(snapshot, own), operators, ran, uncosted, bounded, where, stopped, trace.whole)
+    below = inclusive(snapshot, own, _NOTHING)
+    return Costs(own, below, operators, ran, uncosted, bounded, where, stopped, trace.whole)
 
 
 def _same_for(record: OpRecord) -> Iterator[Any]:
@@ -274,9 +275,13 @@ def _upward(path: str, paths: Container[str]) -> Iterator[str]:
         yield path
 
 
-def _inclusive(snapshot: Snapshot, own: Mapping[str, Work]) -> Mapping[str, Work]:
-    sums = {module.path: own.get(module.path, Work()) for module in snapshot.modules}
-    sums.setdefault("", own.get("", Work()))
+T = TypeVar("T", int, Work)
+
+
+def inclusive(snapshot: Snapshot, own: Mapping[str, T], nothing: T) -> Mapping[str, T]:
+    """What each module has of `own` with all that is below it, by module path; the root is ""."""
+    sums = {module.path: own.get(module.path, nothing) for module in snapshot.modules}
+    sums.setdefault("", own.get("", nothing))
     for path, share in own.items():
         if path not in sums:  # a module that the forward made: its nearest registered parent answers for it
             sums[above_of(path, sums)] += share

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from numel.analyses.cost import charged
+from numel.analyses.cost import charged, inclusive
 from numel.document import Cell, marked
-from numel.facts import MemoryEvent, Snapshot, Trace, above_of
+from numel.facts import MemoryEvent, Snapshot, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +59,7 @@ def saved(snapshot: Snapshot, trace: Trace) -> Saved:
             own[place] = own.get(place, 0) + event.nbytes
     failure = trace.failure
     at_least = (failure is not None and failure.phase == "forward") or next(untold(trace), None) is not None
-    return Saved(own, _inclusive(snapshot, own), at_least, trace.sampled is not None)
-
-
-def _inclusive(snapshot: Snapshot, own: Mapping[str, int]) -> Mapping[str, int]:
-    sums = {module.path: own.get(module.path, 0) for module in snapshot.modules}
-    sums.setdefault("", own.get("", 0))
-    for path, nbytes in own.items():
-        if path not in sums:
-            sums[above_of(path, sums)] += nbytes
-    for module in reversed(snapshot.modules):
-        if module.path:
-            sums[above_of(module.path, sums)] += sums[module.path]
-    return sums
+    return Saved(own, inclusive(snapshot, own, 0), at_least, trace.sampled is not None)
 
 
 def untold(trace: Trace) -> Iterator[int]:

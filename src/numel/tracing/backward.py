@@ -22,6 +22,7 @@ from numel.errors import InputsError
 from numel.facts.trace import Phase
 from numel.tracing.calls import Calls
 from numel.tracing.tree import modules
+from numel.tracing.untouched import closed_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def used_by(loss: Any, model: torch.nn.Module) -> tuple[list[torch.nn.Module], l
         elif isinstance(each, types.MethodType):
             pending += [each.__self__, each.__func__]
         elif isinstance(each, types.FunctionType):
-            pending += [*(each.__defaults__ or ()), *(each.__kwdefaults__ or {}).values(), *_closed_over(each)]
+            pending += [*(each.__defaults__ or ()), *(each.__kwdefaults__ or {}).values(), *closed_over(each)]
             near = [each.__globals__.get(name) for name in _named(each.__code__)]
             pending += [value for value in near if not _is_elsewhere(value, each.__globals__)]
         elif isinstance(each, functools.partial):
@@ -133,14 +134,6 @@ def used_by(loss: Any, model: torch.nn.Module) -> tuple[list[torch.nn.Module], l
         elif isinstance(getattr(each, "__dict__", None), dict):
             pending += vars(each).values()
     return found, tensors
-
-
-def _closed_over(function: types.FunctionType) -> Iterable[Any]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
 
 
 def _named(code: types.CodeType) -> Iterable[str]:
@@ -233,9 +226,8 @@ def _copied(optimizer: Any, memo: dict[int, Any]) -> Any:
     own = memo[id(optimizer)] = object.__new__(type(optimizer))
     held = dict(vars(optimizer))
     held.pop("step", None)  # a scheduler's wrapper
-    kept = {id(each) for each in memo.values()}
     for value in held.values():
-        if isinstance(value, torch.optim.Optimizer) and id(value) not in memo and id(value) not in kept:
+        if isinstance(value, torch.optim.Optimizer) and id(value) not in memo:
             _copied(value, memo)
     groups = held.pop("param_groups", [])
     anew: dict[str, Any] = {"state": defaultdict(dict), **{name: OrderedDict() for name in _HOOKS}}

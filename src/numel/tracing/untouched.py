@@ -362,15 +362,20 @@ def _held_by(function: Any) -> Iterator[Any]:
         function = function.__func__
     if not isinstance(function, types.FunctionType):
         return
+    yield from closed_over(function)
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if type(value) in _BUILT_IN:
+            yield value
+
+
+def closed_over(function: types.FunctionType) -> Iterator[Any]:
+    """The values of the variables that a function closes over, where they have one."""
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
         except ValueError:  # not assigned yet
             continue
-    for name in function.__code__.co_names:
-        value = function.__globals__.get(name)
-        if type(value) in _BUILT_IN:
-            yield value
 
 
 def _remembering(place: Any) -> Iterator[tuple[Callable[[Any], Any], Any]]:
