@@ -10,7 +10,7 @@ import torchvision
 import transformers
 
 from numel import torch_private
-from numel.tracing.recorder import MetaRecorder
+from numel.tracing.meta_recorder import MetaRecorder
 from numel.tracing.tracer import trace
 from numel.tracing.tree import modules, named_modules, tensors
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numel.tracing.backward import Training
     from numel.tracing.defaults import default_inputs
-    from numel.tracing.recorder import made_up_by
+    from numel.tracing.real_recorder import made_up_by
     from numel.tracing.tracer import trace
 
 __all__ = ["Training", "default_inputs", "made_up_by", "trace"]
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
 
         return default_inputs
     if name == "made_up_by":
-        from numel.tracing.recorder import made_up_by
+        from numel.tracing.real_recorder import made_up_by
 
         return made_up_by
     if name == "Training":

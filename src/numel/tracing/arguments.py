@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -108,3 +108,24 @@ def torch_dtype(spec: InputSpec, otherwise: torch.dtype) -> torch.dtype:
     if not isinstance(found, torch.dtype):
         raise InputsError(f"inputs: torch has no dtype {spec.dtype.name}; expected one such as f32, bf16, i64, bool")
     return found
+
+
+def tensors_of(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in tuples, lists and dictionaries, in order."""
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, torch.Tensor):
+            yield each
+        elif isinstance(each, list | tuple):
+            pending.extend(reversed(each))
+        elif isinstance(each, dict):
+            pending.extend(reversed(list(each.values())))
+
+
+def argument(func: Any, args: Any, kwargs: Any, name: str) -> Any:
+    """What an operator gets by this name, its default included; `None` as well where it has no such argument."""
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.name == name:
+            return kwargs.get(name, args[position] if position < len(args) else argument.default_value)
+    return None

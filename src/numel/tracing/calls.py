@@ -164,7 +164,6 @@ class Calls:
             return None
         return _failure(self._paths[at], self._modules[at], self._inputs[at], type(error).__name__, str(error))
 
-
     def path(self, at: int) -> str:
         """Where the module of a call is; "" outside of all."""
         return self._paths[at] if at >= 0 else ""

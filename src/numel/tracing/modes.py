@@ -15,13 +15,16 @@ from numel.facts.inputs import InputSpec
 from numel.facts.note import Note
 from numel.facts.trace import Mode, Phase
 from numel.tracing import higher_order
-from numel.tracing.arguments import torch_dtype
+from numel.tracing.arguments import tensors_of, torch_dtype
 from numel.tracing.backward import Nodes, Training, loss_of, stepping
 from numel.tracing.calls import Calls
+from numel.tracing.ends import DataDependent
 from numel.tracing.memory import Memory
+from numel.tracing.meta_recorder import MetaRecorder
 from numel.tracing.outside import watched
 from numel.tracing.processes import Processes
-from numel.tracing.recorder import DataDependent, MetaRecorder, RealRecorder, Recorder, tensors_of
+from numel.tracing.real_recorder import RealRecorder
+from numel.tracing.recorder import Recorder
 from numel.tracing.tree import modules
 
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
@@ -303,9 +306,8 @@ class Stage:
         if self.fake is not None:
             return torch_private.fake_tensor(self.fake, made, self.device)
         if isinstance(self.recorder, MetaRecorder) and spec.dtype is None and decided is None:
-            self.recorder.undecided(made, which)
+            self.recorder.undecided.add(made, which)
         return made
-
 
     def _drawn(self, spec: InputSpec, dtype: torch.dtype) -> torch.Tensor:
         """Values for a shape: normal, below the bound, else 0, or True."""

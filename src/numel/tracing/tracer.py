@@ -20,8 +20,11 @@ from numel.facts.trace import CallRecord, Failure, Mode, Phase, Trace
 from numel.tracing.arguments import mapped, normalised
 from numel.tracing.backward import Training, used_by
 from numel.tracing.calls import Calls
+from numel.tracing.ends import DataDependent, NeedsDtype
+from numel.tracing.meta_recorder import UNCAST, MetaRecorder
 from numel.tracing.modes import Attempt, Stage
-from numel.tracing.recorder import UNCAST, DataDependent, MetaRecorder, NeedsDtype, RealRecorder, Recorder
+from numel.tracing.real_recorder import RealRecorder
+from numel.tracing.recorder import Recorder
 from numel.tracing.specs import spec_of
 from numel.tracing.tree import named_modules, tensors
 from numel.tracing.untouched import room, untouched
@@ -268,7 +271,7 @@ class _Run:
             if calls.strayed and not any(op.outside for op in stage.recorder.ops):
                 stage.recorder.starts("thread", None)  # one that was there before
             records = calls.finish()
-            left = stage.recorder.left if isinstance(stage.recorder, MetaRecorder) else set()
+            left = stage.recorder.undecided.left if isinstance(stage.recorder, MetaRecorder) else set()
             drew, drew_held = kept.drew(), kept.drew_held()
             self.drawn_by_seed = drew and not drew_held
         sampled, said = _chance(stage.recorder, records, drew or drew_held)

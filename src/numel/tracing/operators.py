@@ -1,0 +1,75 @@
+"""What has to be known of an operator before it runs, and what its arguments say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from numel import torch_private
+from numel.tracing.arguments import argument, tensors_of
+from numel.tracing.by_shape import BY_SHAPE, by_data
+from numel.tracing.composites import WHOLE
+from numel.tracing.routers import chooses
+
+READ = "aten._local_scalar_dense.default"  # one value or, by tolist, all of a tensor
+
+# functional operators whose meta kernels are Python, like those of pointwise ones: the same specs and strides give the
+# same output
+_SLOW_ON_META = frozenset({
+    "aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten.batch_norm", "aten.group_norm",
+    "aten.scaled_dot_product_attention", "aten.layer_norm", "aten.linear", "aten.matmul",
+    "aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d", "aten.index",
+})  # fmt: skip
+
+OF_ONE_TYPE = frozenset({
+    "aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.linear", "aten.matmul", "aten.scaled_dot_product_attention",
+})  # fmt: skip
+_LIKE = "ones_like zeros_like full_like empty_like new_zeros new_ones new_full new_empty"
+SHAPED_LIKE = frozenset(f"aten.{name}" for name in _LIKE.split())
+
+
+class Operator:
+    """What has to be known of an operator before it runs, looked up once."""
+
+    __slots__ = ("asks", "by_shape", "cacheable", "chooses", "composite", "is_item", "mutated", "name", "random",
+                 "tells", "view")  # fmt: skip
+
+    def __init__(self, func: Any) -> None:
+        self.name = str(func)
+        self.asks = self.name.startswith(("prim.", "profiler."))  # device, layout, marks in a profile: not work
+        self.mutated = torch_private.mutated_arguments(func)
+        self.view = torch_private.is_view(func)
+        self.random = torch_private.is_random(func)
+        self.tells = torch_private.tells_values(func)
+        self.composite = self.name.rpartition(".")[0] not in WHOLE and torch_private.is_composite(func)
+        self.is_item = self.name == READ
+        self.chooses = chooses(self.name)
+        self.by_shape = BY_SHAPE.get(self.name, by_data if torch_private.is_shaped_by_data(func) else None)
+        alone = not self.mutated and not self.view and not self.random and len(func._schema.returns) == 1
+        of_torch = self.name.startswith("aten.") and not (self.tells or self.is_item or self.by_shape)
+        slow = self.name.rpartition(".")[0] in _SLOW_ON_META and not self.mutated
+        self.cacheable = slow or (alone and (of_torch or torch_private.is_pointwise(func)))
+
+
+OPERATORS: dict[Any, Operator] = {}
+
+
+def is_mask(index: Any) -> bool:
+    return isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8)
+
+
+def draws(known: Operator, func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether an operator draws random numbers: many could, and do not outside of training or at a rate of 0."""
+    if not known.random:
+        return False
+    if any(argument(func, args, kwargs, name) is False for name in ("train", "training")):
+        return False
+    return all(argument(func, args, kwargs, name) != 0 for name in ("p", "dropout_p", "dropout"))
+
+
+def written(known: Operator, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
+    """The tensors that an operator writes to."""
+    for position, name in known.mutated:
+        yield from tensors_of(args[position] if position < len(args) else kwargs.get(name))
