@@ -51,8 +51,8 @@ def count(target: Any, *, options: Options | None = None, trust_remote_code: boo
 
 def summary(
     target: Any, inputs: Any = None, *, mode: str = "auto", backward: bool = False,
-    loss: Callable[[Any], Any] | None = None, optimizer: Any = None, options: Options | None = None,
-    trust_remote_code: bool = False,
+    loss: Callable[[Any], Any] | None = None, optimizer: Any = None, every_block: bool = False,
+    options: Options | None = None, trust_remote_code: bool = False,
 ) -> Report:  # fmt: skip
     """Parameters and, for the inputs given, MACs and FLOPs, layer by layer. No weight is allocated, copied or moved.
 
@@ -67,6 +67,9 @@ def summary(
     that is the output's own `.loss`, else the mean of its floating tensors. `optimizer` is one over the model's
     parameters, a class, a callable that takes parameters, or a name of `torch.optim` ("adamw"). A model that numel
     builds itself is in training mode then; one that is given stays in its own.
+
+    Of blocks that are alike in all that they could look at, two run and stand for all; with `every_block` each runs,
+    and the numbers are the same.
 
     Raises `TargetError` and `InputsError`.
 
@@ -88,7 +91,7 @@ def summary(
         return load(found.saved)
     snapshot = _snapshot(found, target)
     training = _training(backward, loss, optimizer)
-    traced = None if found.model is None else _trace(found, snapshot.totals.nbytes, inputs, mode, training)
+    traced = None if found.model is None else _trace(found, snapshot.totals.nbytes, inputs, mode, training, every_block)
     if traced is None and (mode != "auto" or training is not None):
         what = "backward" if training is not None else f"mode {mode}"
         raise InputsError(f"{what}: nothing to run without inputs; say them, as in f32[1,3,224,224]")
@@ -107,7 +110,7 @@ def read(target: Any, *, options: Options | None = None, trust_remote_code: bool
 
 
 def trace(
-    target: Any, inputs: Any = None, *, mode: str = "auto", options: Options | None = None,
+    target: Any, inputs: Any = None, *, mode: str = "auto", every_block: bool = False, options: Options | None = None,
     trust_remote_code: bool = False,
 ) -> Report:  # fmt: skip
     """Every operator that runs for `inputs`: a summary that is shown by operator; `.ops` and `.calls` hold them all.
@@ -118,7 +121,9 @@ def trace(
     >>> [op.op for op in trace(torch.nn.Linear(4, 2), "f32[8,4]").ops]
     ['aten.linear.default']
     """
-    report = summary(target, inputs, mode=mode, options=options, trust_remote_code=trust_remote_code)
+    report = summary(
+        target, inputs, mode=mode, every_block=every_block, options=options, trust_remote_code=trust_remote_code
+    )
     if report.trace is None:
         raise InputsError("trace: no inputs given, and none are known for this model; say them, as in f32[1,3,224,224]")
     return Report(report.snapshot, report.trace, "operators")
@@ -195,7 +200,9 @@ def _training(backward: bool, loss: Any, optimizer: Any) -> Training | None:
     return Training(loss, optimizer)
 
 
-def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str, training: Training | None) -> Trace | None:
+def _trace(
+    found: Resolved, nbytes: int, inputs: Any, mode: str, training: Training | None, every_block: bool
+) -> Trace | None:
     """What the model runs. One that needs values, and was built here without weights, is built again with some."""
     from numel.tracing import default_inputs, made_up_by
     from numel.tracing import trace as traced
@@ -211,7 +218,7 @@ def _trace(found: Resolved, nbytes: int, inputs: Any, mode: str, training: Train
     if training is not None and found.built:
         model.train()
     with found.searching():
-        ran = traced(model, inputs, mode=mode, training=training)
+        ran = traced(model, inputs, mode=mode, training=training, every_block=every_block)
         untried = any(note.code == "not-allocated" for note in ran.notes)
         needs = ran.failure is not None and (ran.failure.needs_data or untried)
         needs = needs or any(note.code == "branch-by-data" for note in ran.notes)

@@ -239,6 +239,29 @@ def alone() -> AbstractContextManager[Any]:
     return _python_dispatch._disable_current_modes()
 
 
+def unseen() -> AbstractContextManager[Any]:
+    """No dispatch mode sees what operators run inside."""
+    guard: AbstractContextManager[Any] = torch._C._DisableTorchDispatch()
+    return guard
+
+
+def _hooked_everywhere() -> bool:
+    found: bool = torch.nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
+    return found
+
+
+def settings() -> tuple[Any, ...] | None:
+    """What tells code in which surroundings it runs; `None` inside of a transform (`torch.func`), and where there are
+    hooks on every module."""
+    if torch._C._functorch.peek_interpreter_stack() is not None or _hooked_everywhere():
+        return None
+    return (
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
+        torch._C._len_torch_dispatch_stack(), torch._C._len_torch_function_stack(),
+        torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"),
+    )  # fmt: skip
+
+
 def is_scripted(module: torch.nn.Module) -> bool:
     """Whether a module runs in the interpreter of `torch.jit`, which holds its tensors, too."""
     return isinstance(module, torch.jit.ScriptModule)

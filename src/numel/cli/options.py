@@ -89,6 +89,8 @@ running: Callable[[F], F] = _stacked(
                  "'input_ids: i64[b,s] < 32000, b=2, s=16'."),
     click.option("--mode", type=click.Choice(["auto", "meta", "fake", "real"]), default="auto", show_default=True,
                  help="What the forward runs on; auto takes the first that works."),
+    click.option("--every-block", is_flag=True, help="Run every block. Without it two stand for all that are alike in "
+                 "whatever they could look at; the numbers are the same."),
 )  # fmt: skip
 
 training: Callable[[F], F] = _stacked(

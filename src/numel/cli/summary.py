@@ -19,8 +19,9 @@ from numel.cli import options as shared
 @shared.explaining
 @shared.writing
 def summary(
-    target: str, inputs: str | None, mode: str, backward: bool, optimizer: str | None, options: Any,
-    trust_remote_code: bool, output: str | None, format: str | None, unfold: bool, explain: str | None, **display: Any,
+    target: str, inputs: str | None, mode: str, backward: bool, optimizer: str | None,
+    every_block: bool, options: Any, trust_remote_code: bool, output: str | None, format: str | None, unfold: bool,
+    explain: str | None, **display: Any,
 ) -> int:  # fmt: skip
     """Show TARGET layer by layer: parameters and, with inputs, MACs and FLOPs.
 
@@ -30,8 +31,8 @@ def summary(
 
     with shared.progress("tracing"):
         report = api.summary(
-            target, inputs, mode=mode, backward=backward, optimizer=optimizer, options=dict(options),
-            trust_remote_code=trust_remote_code,
+            target, inputs, mode=mode, backward=backward, optimizer=optimizer, every_block=every_block,
+            options=dict(options), trust_remote_code=trust_remote_code,
         )
         _ = report.layers
     result = report if explain is None else report.explain(explain)

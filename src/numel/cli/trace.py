@@ -18,14 +18,17 @@ from numel.cli import options as shared
 @shared.explaining
 @shared.writing
 def trace(
-    target: str, inputs: str | None, mode: str, options: Any, trust_remote_code: bool, output: str | None,
-    format: str | None, explain: str | None, **display: Any,
+    target: str, inputs: str | None, mode: str, every_block: bool, options: Any, trust_remote_code: bool,
+    output: str | None, format: str | None, explain: str | None, **display: Any,
 ) -> int:  # fmt: skip
     """Show the operators that TARGET runs for its inputs, and what each costs. -o x.json keeps every call."""
     from numel import api
 
     with shared.progress("tracing"):
-        report = api.trace(target, inputs, mode=mode, options=dict(options), trust_remote_code=trust_remote_code)
+        report = api.trace(
+            target, inputs, mode=mode, every_block=every_block, options=dict(options),
+            trust_remote_code=trust_remote_code,
+        )
     result = report if explain is None else report.explain(explain)
     shared.write(result, output, format, **display)
     return shared.finished(report, target, silent=output is not None or format in ("csv", "json"))

@@ -6,7 +6,7 @@ seen. Modules with hooks are entered at `_call_impl` as well: what a hook comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from threading import get_ident
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,9 @@ from numel.tracing.tree import named_modules
 
 if TYPE_CHECKING:
     from numel.tracing.backward import Nodes
+
+
+Around = Callable[["torch.nn.Module", Callable[..., Any]], Callable[..., Any]]
 
 
 class Calls:
@@ -49,8 +52,9 @@ class Calls:
         self._phases: dict[int, Phase] = {}
         self._hooks: list[Any] = []  # what is done with saved tensors where each call begins, where autograd takes part
 
-    def watch(self, model: torch.nn.Module) -> None:
-        """Wrap every module below `model`, each at its first place. The caller restores each `__dict__`."""
+    def watch(self, model: torch.nn.Module, around: Around | None = None) -> None:
+        """Wrap every module below `model`, each at its first place. The caller restores each `__dict__`. `around` puts
+        a wrapper of its own around one."""
         for path, module in named_modules(model):
             state = module.__dict__
             if torch_private.is_scripted(module) and not any(_inside(path, each) for each in self.scripted):
@@ -61,7 +65,8 @@ class Calls:
                 state["forward"] = self._hooked(path, module, module.forward)
                 state["_call_impl"] = self._wrapped(path, module, module._call_impl, _HOOKED)
             else:
-                state["forward"] = self._wrapped(path, module, module.forward, None)
+                run = self._wrapped(path, module, module.forward, None)
+                state["forward"] = run if around is None else around(module, run)
 
     def _wrapped(self, path: str, module: Any, function: Callable[..., Any], mark: Any) -> Callable[..., Any]:
         begin, end, fail, thread = self._begin, self._end, self._fail, self._thread
@@ -163,6 +168,38 @@ class Calls:
         if at < 0:
             return None
         return _failure(self._paths[at], self._modules[at], self._inputs[at], type(error).__name__, str(error))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._paths)
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the thread that calls are written down of."""
+        return get_ident() == self._thread
+
+    def paths(self, of: slice) -> list[str]:
+        return self._paths[of]
+
+    def equal(self, one: slice, other: slice, places: Mapping[str, str]) -> bool:
+        """Whether two series of calls are the same but for where they are: `places` has the paths of the other ones."""
+        by = other.start - one.start
+        return (
+            [places[path] for path in self._paths[one]] == self._paths[other]
+            and [parent + by for parent in self._parents[one][1:]] == self._parents[other][1:]
+            and self._inputs[one] == self._inputs[other]
+            and self._outputs[one] == self._outputs[other]
+        )
+
+    def again(self, series: slice, places: Mapping[str, str]) -> int:
+        """A series of calls, one and those inside it, is made once more, elsewhere. Returns by how much it moved."""
+        by: int = self.count - series.start
+        self._parents += [self.current, *(parent + by for parent in self._parents[series][1:])]
+        self._paths += [places[path] for path in self._paths[series]]
+        for kept in (self._inputs, self._outputs, self._modules):
+            kept += kept[series]
+        return by
 
     def path(self, at: int) -> str:
         """Where the module of a call is; "" outside of all."""

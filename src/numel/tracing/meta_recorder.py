@@ -129,6 +129,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         elif known.by_shape is not None:
             outputs = known.by_shape(self, func, args, kwargs or {})
         elif known.chooses and self.routers is not None:
+            self.asked += 1
             name = known.name.rpartition(".")[0]
             outputs = self.routers.choose(name, self.calls.current, func, args, kwargs or {})
             self._kept([each for each in tensors_of(outputs) if not each.is_meta])
@@ -170,6 +171,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 return self._cached(func, self.to_meta(args), kwargs)
         packed = PACKED.get(known.name) or known.by_shape
         if packed is not None:
+            self.asked += 1
             return packed(self, func, args, kwargs)
         if not all(tensor.is_meta for tensor in written(known, args, kwargs)):
             raise self.end(DataDependent(f"{known.name} writes unknown data to a tensor whose data is known"))
@@ -214,6 +216,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         return not tensor.is_meta or (found is not None and found[0]._version == 0)
 
     def known(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
         return self._origins[id(tensor)][1] if tensor.is_meta else tensor
 
     def _item(self, tensor: torch.Tensor) -> Any:
@@ -223,6 +226,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         if not tensor.is_meta:
             self._tell([tensor])
             return tensor  # one of the model that the run never writes to, or a constant: what the forward would read
+        self.asked += 1
         known = self._origins.get(id(tensor))
         if known is not None and known[0]._version == 0:
             return known[1]
@@ -240,6 +244,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def _tell(self, tensors: list[torch.Tensor]) -> None:
         """The forward acts on values of constants: where these follow from a choice, what runs does."""
+        self.asked += 1
         if self.routers is not None:
             self.routers.tell(tensors, len(self.ops))
 

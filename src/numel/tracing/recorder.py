@@ -14,7 +14,7 @@ from numel.tracing import higher_order
 from numel.tracing.arguments import tensors_of
 from numel.tracing.backward import Nodes
 from numel.tracing.calls import Calls
-from numel.tracing.ends import DataDependent, NeedsDtype
+from numel.tracing.ends import DataDependent, Ends
 from numel.tracing.memory import Memory
 from numel.tracing.operators import OPERATORS, READ, Operator, written
 from numel.tracing.specs import spec_of, spec_of_tensor
@@ -32,10 +32,11 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls = calls
         self.ops: list[OpRecord] = []
-        self.ended: tuple[DataDependent | NeedsDtype, int] | None = None  # and the call that it ended in
+        self.ended: tuple[Ends, int] | None = None  # and the call that it ended in
         self.nodes: Nodes | None = None  # where autograd takes part, these two
         self.memory: Memory | None = None
         self.least = False  # where nothing tells which function an operator runs, what is certain is written down
+        self.asked = 0  # how often the forward, or what runs for it, went by values
         self.said: list[tuple[Note, int]] = []  # and the call that each is about
         self._before_write = before_write
 
@@ -87,6 +88,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 
     def known(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor that holds the values of one that is known."""
+        self.asked += 1
         return tensor
 
     def to_meta(self, value: Any) -> Any:
@@ -103,6 +105,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 
     def readable(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor whose values the forward reads when it asks for those of `tensor`."""
+        self.asked += 1
         if tensor.is_meta or torch_private.is_fake(tensor):
             raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
         return tensor
@@ -131,9 +134,10 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         return autocast
 
     def _outside(self, how: str, *args: Value) -> None:
+        self.asked += 1
         self.append(f"{OUTSIDE}{how}.default", args, (), ())
 
-    def end(self, error: DataDependent | NeedsDtype) -> DataDependent | NeedsDtype:
+    def end(self, error: Ends) -> Ends:
         """`error`, to be raised: from here on this run gives no right answer, whatever the forward makes of it."""
         if self.ended is None:
             self.ended = (error, self.calls.current)

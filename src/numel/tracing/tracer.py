@@ -20,11 +20,12 @@ from numel.facts.trace import CallRecord, Failure, Mode, Phase, Trace
 from numel.tracing.arguments import mapped, normalised
 from numel.tracing.backward import Training, used_by
 from numel.tracing.calls import Calls
-from numel.tracing.ends import DataDependent, NeedsDtype
+from numel.tracing.ends import DataDependent, NeedsDtype, NotAlike
 from numel.tracing.meta_recorder import UNCAST, MetaRecorder
 from numel.tracing.modes import Attempt, Stage
 from numel.tracing.real_recorder import RealRecorder
 from numel.tracing.recorder import Recorder
+from numel.tracing.repeats import Repeats
 from numel.tracing.specs import spec_of
 from numel.tracing.tree import named_modules, tensors
 from numel.tracing.untouched import room, untouched
@@ -44,7 +45,7 @@ MadeUp = frozenset["int | None"]
 
 def trace(
     model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: MadeUp = frozenset(),
-    training: Training | None = None,
+    training: Training | None = None, every_block: bool = False,
 ) -> Trace:  # fmt: skip
     """What `model(*inputs)` runs: every operator with shapes, dtypes and scalars, and every module call. With
     `training` also what the backward pass and an optimizer's step run, and what is allocated, freed and saved.
@@ -53,7 +54,9 @@ def trace(
     a dict (keyword) or `numel.Inputs`. `mode` "auto" tries meta tensors, then fake ones, then the real model, and
     takes the first that works; a step down is a note. A forward that raises gives the part up to there, with
     `failure` set. The model's training mode is kept. `made_up` are the storages of the model whose values nobody gave,
-    so that what they make the forward do is chance. Raises `InputsError` for inputs that do not parse.
+    so that what they make the forward do is chance. Of blocks that are alike two run and stand for all
+    (`numel.tracing.repeats`), or with `every_block` each: the trace is the same. Raises `InputsError` for inputs that
+    do not parse.
 
     >>> t = trace(torch.nn.Linear(4, 2), "f32[8,4]")
     >>> t.mode, [(op.op, str(op.outputs[0])) for op in t.ops]
@@ -61,7 +64,7 @@ def trace(
     """
     if mode not in _LADDER:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(_LADDER)}")
-    run = _Run(model, normalised(inputs), made_up, training)
+    run = _Run(model, normalised(inputs), made_up, training, every_block)
     best: Trace | None = None
     notes: list[Note] = []
     steps: list[tuple[Mode, str, str]] = []  # the mode that did not do, why, and where
@@ -144,9 +147,13 @@ def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
 class _Run:
     """A model and its inputs, to be run once or more; `numbers` are the element types found out, by input."""
 
-    def __init__(self, model: torch.nn.Module, given: Inputs, made_up: MadeUp, after: Training | None) -> None:
+    def __init__(
+        self, model: torch.nn.Module, given: Inputs, made_up: MadeUp, after: Training | None, every_block: bool
+    ) -> None:
         self.model = model
         self.after = after
+        self.repeats = after is None and not every_block
+        self.unlike: set[str] = set()  # the first of blocks that are not as alike as they look
         self.beside, self.loose = ([], []) if after is None else used_by(after.loss, model)
         self.made_up = made_up
         self.given = given
@@ -212,6 +219,8 @@ class _Run:
                 return self._once(attempt)
             except NeedsDtype as need:
                 self.numbers[need.which] = need.dtype
+            except NotAlike as found:
+                self.unlike.add(found.path)
         raise InputsError("inputs: no element types could be found out; name them, as in i64[1,512]")
 
     def sure(self, found: Trace, attempt: Attempt) -> Trace:
@@ -242,7 +251,10 @@ class _Run:
             count = iter(range(1 << 30))
             try:
                 stage.swap(model, self.beside)
-                calls.watch(model)
+                around = None
+                if self.repeats and isinstance(stage.recorder, MetaRecorder):
+                    around = Repeats(model, calls, stage.recorder, kept.drew, self.unlike).around
+                calls.watch(model, around)
                 args, kwargs = mapped(
                     (given.args, dict(given.kwargs)), lambda leaf: stage.leaf(self.numbers, leaf, next(count))
                 )
@@ -257,14 +269,14 @@ class _Run:
                         went.append(stage.train(self.after, model, outputs))
             except InputsError:
                 raise
-            except (Exception, SystemExit, DataDependent, NeedsDtype) as error:
+            except (Exception, SystemExit, DataDependent, NeedsDtype, NotAlike) as error:
                 if calls.failed is not None and calls.failed[0] is error:
                     failure = replace(calls.failed[1], phase=stage.doing)
                 else:
                     failure = Failure("", _type(model), specs, type(error).__name__, str(error), stage.doing)
             if stage.recorder.ended is not None:
                 ended, at = stage.recorder.ended
-                if isinstance(ended, NeedsDtype):
+                if isinstance(ended, NeedsDtype | NotAlike):
                     raise ended
                 failure = calls.failure(at, ended) or Failure("", _type(model), specs, type(ended).__name__, str(ended))
                 failure = replace(failure, phase=stage.doing)

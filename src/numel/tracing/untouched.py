@@ -212,7 +212,7 @@ class States:
                 pending.extend(value)
                 continue
             elif isinstance(value, types.FunctionType | types.MethodType):
-                pending.extend(_held_by(value))
+                pending.extend(held_by(value))
                 continue
             if _remembers(value):
                 if _drops(value):
@@ -355,7 +355,7 @@ def _place(tensor: torch.Tensor) -> int | None:
         return None
 
 
-def _held_by(function: Any) -> Iterator[Any]:
+def held_by(function: Any) -> Iterator[Any]:
     """What a hook can fill: its object, the variables that it closes over, and the global containers that it names."""
     if isinstance(function, types.MethodType):
         yield function.__self__
