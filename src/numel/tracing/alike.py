@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import is_
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from numel import torch_private
-from numel.tracing.untouched import held_by
+from numel.tracing.untouched import held_by, is_source
 
 ATOMS = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), torch.dtype, torch.device,
                     torch.Size, torch.layout, torch.memory_format, range, slice})  # fmt: skip
@@ -22,6 +22,7 @@ _NOT_HELD = frozenset({types.FunctionType, types.BuiltinFunctionType, types.Modu
 _NOT_OWN = ("torch", "builtins")
 _CONTAINERS = (dict, list, set, collections.deque)
 _MOST_SHARED = 10_000
+_MOST_ROOM = 16  # bytes that a class in Python adds: for its attributes and for weak references
 _HOOKS = tuple(name for name, value in vars(torch.nn.Module()).items() if "hook" in name and value is not None)
 _HOLDS = ("_parameters", "_buffers", "_modules")
 _TREE = frozenset({*_HOLDS, "_non_persistent_buffers_set", *_HOOKS})
@@ -132,7 +133,7 @@ class Shared:
             elif isinstance(value, _CONTAINERS):
                 self._held.append((value, _copied(value)))
                 pending += (*value, *dict.values(value)) if isinstance(value, dict) else value
-            elif type(getattr(value, "__dict__", None)) is dict and not isinstance(value, torch.nn.Module):
+            elif _is_plain(value):
                 self._held.append((value.__dict__, value.__dict__.copy()))
                 pending += value.__dict__.values()
             else:
@@ -158,6 +159,8 @@ class Shared:
         elif isinstance(value, type):
             own = [vars(each) for each in value.__mro__ if each.__module__.partition(".")[0] not in _NOT_OWN]
             self._held += [(each, dict(each)) for each in own]
+        elif is_source(value) or isinstance(value, Iterator):
+            self.known = False
         elif not isinstance(value, torch.nn.Module):
             held = getattr(value, "__dict__", None)
             self._held += [(held, held.copy())] if type(held) is dict else []
@@ -323,6 +326,13 @@ def _own(forward: Any, module: torch.nn.Module) -> Any:
     """A forward that was put on a module: none, where it is the one of its class."""
     inner = getattr(forward, "__wrapped__", forward)
     return None if getattr(inner, "__self__", None) is module else inner
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an object of a class in Python holds all that it has in its attributes."""
+    room = object.__basicsize__ + _MOST_ROOM
+    held = getattr(value, "__dict__", None)
+    return type(held) is dict and type(value).__basicsize__ <= room and not isinstance(value, torch.nn.Module)
 
 
 def _equal(one: Any, other: Any) -> bool:

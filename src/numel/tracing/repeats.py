@@ -9,6 +9,7 @@ block did must not be by chance or by value, nor leave anything behind, and the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,7 +160,8 @@ class Repeats:
         before, start = self._told(given), self._place()
         outputs = run()
         did = self._did(block, start, outputs, given, caches.filled(given.objects, layers, block, None))
-        if did is not None and shared.known and shared.unchanged() and before == self._told(given):
+        left_nothing = shared.known and shared.unchanged() and before == self._told(given)
+        if did is not None and left_nothing and not self._drew():
             kind.did = did
         else:
             kind.out, kind.tried = kind.tried, True
@@ -175,12 +177,11 @@ class Repeats:
         shared = Shared((*attributes(block), *others), (*filling, *map(type, block)))
         own = Shared(flat=states(block))
         layers = caches.states(given.objects)
-        before, start, drew = self._told(given), self._place(), self._drew()
+        before, start = self._told(given), self._place()
         unread = {place: Unread(block[place[0]].__dict__[place[1]]) for place in numbers}
         kind.out = True
         try:
-            for (at, name), number in unread.items():
-                block[at].__dict__[name] = number
+            _put(block, unread)
             with Looks(shared):
                 outputs = run()
         except BaseException as error:
@@ -188,20 +189,19 @@ class Repeats:
                 raise self._recorder.end(NotAlike(blocks.path)) from error
             raise
         finally:
-            for (at, name), number in unread.items():
-                if block[at].__dict__.get(name) is number:
-                    block[at].__dict__[name] = number.number
+            _put(block, {place: number.number for place, number in unread.items() if _is_there(block, place, number)})
         did = self._did(block, start, outputs, given, caches.filled(given.objects, layers, block, numbers))
-        left_nothing = shared.known and shared.unchanged() and own.unchanged()
-        alike = did is not None and left_nothing and before == self._told(given) and drew == self._drew()
-        if alike and did is not None and kind.did is not None and self._equal(kind.did, did):
-            if any(number.used for number in unread.values()):
-                blocks.strict = True
-                blocks.kinds.clear()
-            else:
-                kind.did, kind.shared, kind.unread, kind.out = did, shared, frozenset(numbers), False
-        elif unread:
-            raise self._recorder.end(NotAlike(blocks.path))
+        equal = did is not None and kind.did is not None and self._equal(kind.did, did)
+        if unread and (not equal or _most_held(unread) > _HELD_ALONE):
+            raise self._recorder.end(NotAlike(blocks.path))  # what ran, or will, may have found that it is no number
+        clean = shared.known and own.unchanged() and shared.unchanged() and before == self._told(given)
+        if not equal or not clean or self._drew():
+            return outputs
+        if any(number.used for number in unread.values()):
+            blocks.strict = True
+            blocks.kinds.clear()
+        else:
+            kind.did, kind.shared, kind.unread, kind.out = did, shared, frozenset(numbers), False
         return outputs
 
     def _place(self) -> tuple[int, int]:
@@ -249,6 +249,23 @@ class Repeats:
         if did.filled is not None:
             did.filled.fill(layer)
         return did.made.again(given)
+
+
+def _is_there(block: list[torch.nn.Module], place: Place, number: Unread) -> bool:
+    return block[place[0]].__dict__.get(place[1]) is number
+
+
+def _put(block: list[torch.nn.Module], numbers: dict[Place, Any]) -> None:
+    for (at, name), number in numbers.items():
+        block[at].__dict__[name] = number
+
+
+def _most_held(numbers: dict[Place, Unread]) -> int:
+    """How many references there are to one of these, those of who asks included."""
+    return max(map(sys.getrefcount, numbers.values()), default=0)
+
+
+_HELD_ALONE = _most_held({(0, ""): Unread(0)})
 
 
 def _moved(ops: list[OpRecord], by: int) -> list[OpRecord]:

@@ -143,7 +143,12 @@ def _is_filled(value: Any) -> bool:
     kind = type(value)
     if kind in _SIMPLE or kind is types.FunctionType:
         return False
-    return kind in _BUILT_IN or issubclass(kind, _DRAWN_FROM) or _is_drawn_from(value)
+    return kind in _BUILT_IN or is_source(value)
+
+
+def is_source(value: Any) -> bool:
+    """Whether an object is one that random numbers are drawn from."""
+    return isinstance(value, _DRAWN_FROM) or _is_drawn_from(value)
 
 
 class States:
