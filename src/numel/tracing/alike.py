@@ -22,6 +22,7 @@ _NOT_HELD = frozenset({types.FunctionType, types.BuiltinFunctionType, types.Modu
 _NOT_OWN = ("torch", "builtins")
 _CONTAINERS = (dict, list, set, collections.deque)
 _MOST_SHARED = 10_000
+_DEEPEST = 8
 _MOST_ROOM = 16  # bytes that a class in Python adds: for its attributes and for weak references
 _HOOKS = tuple(name for name, value in vars(torch.nn.Module()).items() if "hook" in name and value is not None)
 _HOLDS = ("_parameters", "_buffers", "_modules")
@@ -335,22 +336,29 @@ def _is_plain(value: Any) -> bool:
     return type(held) is dict and type(value).__basicsize__ <= room and not isinstance(value, torch.nn.Module)
 
 
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two plain values, or containers of such, are equal and of equal types."""
+def _equal(one: Any, other: Any, deep: int = 0) -> bool:
+    """Whether two plain values, or containers and objects of such, are equal and of equal types."""
     kind = type(one)
-    if kind is not type(other):
+    if one is other:
+        return True
+    if kind is not type(other) or deep > _DEEPEST:
         return False
     if kind in ATOMS:
         return bool(one == other)
+    parts: Iterable[tuple[Any, Any]]
     if kind is functools.partial:
-        return one.func is other.func and _equal(one.args, other.args) and _equal(one.keywords, other.keywords)
-    if not isinstance(one, (*_CONTAINERS, tuple)) or len(one) != len(other):
-        return False
-    if isinstance(one, set):
+        parts = ((one.func, other.func), (one.args, other.args), (one.keywords, other.keywords))
+    elif isinstance(one, set):
         return one == other and all(type(each) in ATOMS for each in one)
-    if isinstance(one, dict):
-        return all(map(_equal, one, other)) and all(map(_equal, one.values(), other.values()))
-    return all(map(_equal, one, other))
+    elif isinstance(one, (*_CONTAINERS, tuple)):
+        if len(one) != len(other):
+            return False
+        parts = zip(one, other, strict=True)
+        if isinstance(one, dict):
+            parts = (*parts, *zip(dict.values(one), dict.values(other), strict=True))
+    else:
+        parts = ((vars(one), vars(other)),) if _is_plain(one) else ((one, None),)
+    return all(_equal(mine, yours, deep + 1) for mine, yours in parts)
 
 
 def _copied(held: Any) -> Any:
