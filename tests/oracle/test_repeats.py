@@ -3,7 +3,6 @@ that of a run of every block, to the last operator and call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,10 +11,6 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers", minversion="5")
 
-from numel.tracing import repeats  # noqa: E402
-from numel.tracing.tracer import trace  # noqa: E402
-from oracle import test_diffusers as of_diffusers  # noqa: E402
-from oracle import test_timm as of_timm  # noqa: E402
 from oracle import test_transformers as of_transformers  # noqa: E402
 
 _QUICK = {"Llama-3.2-1B", "gemma-3-1b-pt", "OLMoE-1B-7B-0924", "gpt2", "bert-base-uncased", "ModernBERT-base",

@@ -6,7 +6,7 @@ seen. Modules with hooks are entered at `_call_impl` as well: what a hook comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from threading import get_ident
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ import torch
 from numel import torch_private
 from numel.facts.trace import CallRecord, Failure, Phase, Value
 from numel.tracing.specs import spec_of
-from numel.tracing.tree import named_modules
 
 if TYPE_CHECKING:
     from numel.tracing.backward import Nodes
@@ -52,10 +51,10 @@ class Calls:
         self._phases: dict[int, Phase] = {}
         self._hooks: list[Any] = []  # what is done with saved tensors where each call begins, where autograd takes part
 
-    def watch(self, model: torch.nn.Module, around: Around | None = None) -> None:
-        """Wrap every module below `model`, each at its first place. The caller restores each `__dict__`. `around` puts
+    def watch(self, tree: Iterable[tuple[str, torch.nn.Module]], around: Around | None = None) -> None:
+        """Wrap every module of a model, each at its first place. The caller restores each `__dict__`. `around` puts
         a wrapper of its own around one."""
-        for path, module in named_modules(model):
+        for path, module in tree:
             state = module.__dict__
             if torch_private.is_scripted(module) and not any(_inside(path, each) for each in self.scripted):
                 self.scripted.append(path)

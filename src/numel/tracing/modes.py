@@ -25,7 +25,6 @@ from numel.tracing.outside import watched
 from numel.tracing.processes import Processes
 from numel.tracing.real_recorder import RealRecorder
 from numel.tracing.recorder import Recorder
-from numel.tracing.tree import modules
 
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
 
@@ -153,17 +152,17 @@ class Stage:
             text += "; the model is in eval mode: in training, dropout and batch statistics are kept as well"
         return Note("backward", "info", text)
 
-    def swap(self, model: torch.nn.Module, beside: Sequence[torch.nn.Module] = ()) -> None:
-        """Put stand-ins where the tensors of the model, and of modules beside it, are; the caller restores the
+    def swap(self, every: Sequence[torch.nn.Module], beside: Sequence[torch.nn.Module] = ()) -> None:
+        """Put stand-ins where the tensors of a model's modules, and of others beside it, are; the caller restores the
         dictionaries that hold them.
 
         On meta and fake these have no data. For real a buffer is copied, since some kernels write to it unannounced,
         and a parameter is another object over the same data, so that gradients and flags go elsewhere. Replicas of a
         DataParallel are not made, and other processes take no part: one model runs the whole batch.
         """
-        self.processes = Processes(model)
-        self.processes.leave(model)
-        for module in modules(model):
+        self.processes = Processes(every)
+        self.processes.leave()
+        for module in every:
             self._places += self._swapped(module)
         for module in beside:
             self._swapped(module)

@@ -6,14 +6,14 @@ its placement, over a stand-in of its local part: tensor parallelism changes wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from numel import torch_private
 from numel.facts.note import Note
-from numel.tracing.tree import modules, tensors
+from numel.tracing.tree import tensors
 
 
 class Processes:
@@ -21,24 +21,25 @@ class Processes:
     forward sees: its shape here, its element type, and how it is spread if it still is. `spread` says that parameters
     are so over more than one process."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, every: Sequence[torch.nn.Module]) -> None:
         self.gathered: dict[int, tuple[tuple[int, ...], torch.dtype, Any]] = {}
         self.spread = False
+        self._every = every
         self._states: list[tuple[torch.nn.Module, Any]] = []
-        for module in modules(model):
+        for module in every:
             state = torch_private.fsdp_state(module)
             if state is not None:
                 self._states.append((module, state))
                 for parameter, *seen in torch_private.fsdp_parameters(state):
                     self.gathered[id(parameter)] = (seen[0], seen[1], seen[2])
-        for parameter in tensors(model):
+        for parameter in tensors(every):
             if torch_private.is_distributed(parameter):
                 placed = self.gathered[id(parameter)][2] if id(parameter) in self.gathered else parameter
                 self.spread |= placed is not None and torch_private.processes(placed) > 1
 
-    def leave(self, model: torch.nn.Module) -> None:
+    def leave(self) -> None:
         """Let no wrapper reach other processes; the caller restores the modules' dictionaries."""
-        for module in modules(model):
+        for module in self._every:
             if isinstance(module, torch.nn.DataParallel):
                 module.__dict__["device_ids"] = []
             torch_private.leave_group(module)

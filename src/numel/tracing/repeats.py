@@ -10,7 +10,7 @@ block did must not be by chance or by value, nor leave anything behind, and the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,6 @@ from numel.tracing.calls import Calls
 from numel.tracing.ends import NotAlike
 from numel.tracing.looks import Looks
 from numel.tracing.meta_recorder import MetaRecorder
-from numel.tracing.tree import named_modules
 from numel.tracing.unread import Unread
 
 _FEWEST = 6  # blocks side by side: two of them run in any case, and to watch these takes time
@@ -88,16 +87,15 @@ class Repeats:
     beside one that is `unlike`, by path, are alike only where they differ in no number."""
 
     def __init__(
-        self, model: torch.nn.Module, calls: Calls, recorder: MetaRecorder, drew: Callable[[], bool],
-        unlike: Collection[str] = (),
+        self, tree: Sequence[tuple[str, torch.nn.Module]], calls: Calls, recorder: MetaRecorder,
+        drew: Callable[[], bool], unlike: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._calls = calls
         self._recorder = recorder
         self._drew = drew
         self._side_by_side: dict[int, _Blocks] = {}  # by block
-        every = named_modules(model)
-        self._paths = {id(module): path for path, module in every}
-        for _, module in every:
+        self._paths = {id(module): path for path, module in tree}
+        for _, module in tree:
             if isinstance(module, torch.nn.ModuleList | torch.nn.Sequential) and len(module._modules) >= _FEWEST:
                 children = [child for child in module._modules.values() if child is not None and child._modules]
                 classes = [type(child) for child in children]

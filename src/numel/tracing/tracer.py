@@ -28,7 +28,7 @@ from numel.tracing.recorder import Recorder
 from numel.tracing.repeats import Repeats
 from numel.tracing.specs import spec_of
 from numel.tracing.tree import named_modules, tensors
-from numel.tracing.untouched import room, untouched
+from numel.tracing.untouched import States, room, untouched
 
 _BALANCED = Attempt("meta", keep_all=True, balanced=True)
 _LADDER: dict[str, tuple[Attempt, ...]] = {
@@ -159,7 +159,10 @@ class _Run:
         self.given = given
         self.numbers: dict[int, torch.dtype] = {}
         self.drawn_by_seed = False  # the last run drew from Python's or NumPy's own generator, and from no other
-        every = list(tensors(model))
+        self.tree = named_modules(model)
+        self.every = [module for _, module in self.tree]
+        self.kept: States | None = None
+        every = list(tensors(self.every))
         self.floating, self.device, self.allocated = _weights(every)
         # stand-ins of wrappers lack their parts, which a forward may ask for
         held = {type(each) for each in every}
@@ -189,6 +192,12 @@ class _Run:
         leaves: list[Any] = []
         mapped((self.given.args, dict(self.given.kwargs)), leaves.append)
         return self.allocated and any(isinstance(each, torch.Tensor) and not each.is_meta for each in leaves)
+
+    def _states(self) -> States:
+        """All that a run could change, as it is; looked at once."""
+        if self.kept is None:
+            self.kept = States((*self.every, *self.beside), (self.given, self._loss))
+        return self.kept
 
     def decided(self, attempt: Attempt) -> Trace:
         """One attempt, begun anew whenever a consumer says what an input must be.
@@ -243,18 +252,18 @@ class _Run:
         training = _training(model)
         failure: Failure | None = None
         inferring = nullcontext() if self.after is None else torch.inference_mode(False)
-        holding = untouched(model, (given, self._loss), self.beside, seed=seed)
+        holding = untouched(self._states, seed=seed)
         with inferring, torch_private.alone(), holding as kept, room():  # in turn with other threads
             stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
             specs: Any = ()
             went: list[Note] = []
             count = iter(range(1 << 30))
             try:
-                stage.swap(model, self.beside)
+                stage.swap(self.every, self.beside)
                 around = None
                 if self.repeats and isinstance(stage.recorder, MetaRecorder):
-                    around = Repeats(model, calls, stage.recorder, kept.drew, self.unlike).around
-                calls.watch(model, around)
+                    around = Repeats(self.tree, calls, stage.recorder, kept.drew, self.unlike).around
+                calls.watch(self.tree, around)
                 args, kwargs = mapped(
                     (given.args, dict(given.kwargs)), lambda leaf: stage.leaf(self.numbers, leaf, next(count))
                 )
@@ -290,7 +299,7 @@ class _Run:
         routers = stage.recorder.routers if isinstance(stage.recorder, MetaRecorder) else None
         if routers is not None:
             sampled = routers.sampled if sampled is None else sampled
-            said += routers.notes(records, _called(model))
+            said += routers.notes(records, _called(self.tree))
         notes = [
             Note("scripted", "info", "torch.jit runs it whole: the operators of its parts are put down to it", path)
             for path in calls.scripted
@@ -392,9 +401,9 @@ def _chance(
     return recorder.sampled, [Note("sampled", "warning", text, calls[learned].path if learned >= 0 else "")]
 
 
-def _called(model: torch.nn.Module) -> dict[str, str]:
+def _called(tree: Iterable[tuple[str, torch.nn.Module]]) -> dict[str, str]:
     """What each module and its parts are called, by path."""
-    return {path: " ".join((type(module).__name__, *module._modules)) for path, module in named_modules(model)}
+    return {path: " ".join((type(module).__name__, *module._modules)) for path, module in tree}
 
 
 def _further(found: Trace, best: Trace) -> bool:

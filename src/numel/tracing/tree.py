@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -37,9 +37,9 @@ def modules(model: torch.nn.Module) -> list[torch.nn.Module]:
     return [module for _, module in named_modules(model)]
 
 
-def tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """The parameters and then the buffers of all modules; one that several hold comes as often."""
-    every = modules(model)
+def tensors(every: Iterable[torch.nn.Module]) -> Iterator[torch.Tensor]:
+    """The parameters and then the buffers of modules; one that several hold comes as often."""
+    every = list(every)
     for group in ("_parameters", "_buffers"):
         for module in every:
             held = getattr(module, group)

@@ -21,7 +21,6 @@ import torch
 
 from numel import collector, torch_private
 from numel.randomness import seeded
-from numel.tracing.tree import modules
 
 _ATOMS = (int, float, bool, str, bytes, complex, type(None), type, types.BuiltinFunctionType, types.ModuleType,
           torch.dtype, torch.device, torch.Size, torch.layout, range)  # fmt: skip
@@ -44,10 +43,8 @@ def room() -> Iterator[None]:
 
 
 @contextmanager
-def untouched(
-    model: torch.nn.Module, inputs: Any = None, beside: Sequence[torch.nn.Module] = (), *, seed: int = 0
-) -> Iterator[States]:
-    """Whatever happens inside, the module tree, the inputs and the process are afterwards as they were before.
+def untouched(look: Callable[[], States], *, seed: int = 0) -> Iterator[States]:
+    """Whatever happens inside, the modules, the inputs and the process are afterwards as they were when `look` looked.
 
     Kept: every module's class and `__dict__` with its dictionaries of parameters, buffers, children and hooks; lists,
     dictionaries, sets and plain objects that its attributes, its hooks or the inputs hold; attributes and globals of
@@ -57,7 +54,8 @@ def untouched(
     none.
     """
     with seeded(seed) as drew:  # runs of several threads take turns there
-        states = States(model, inputs, drew, beside)
+        states = look()
+        states.begin(drew)
         switches = [(get, put, get()) for get, put in _SWITCHES]
         environment = dict(os.environ)
         try:
@@ -152,17 +150,15 @@ def is_source(value: Any) -> bool:
 
 
 class States:
-    """Shallow copies of everything mutable that is reachable from the modules and the inputs, found by loops.
+    """Shallow copies of everything mutable that is reachable from the modules and the inputs, found by loops. They hold
+    for one run after the other, since each leaves all as it was.
 
     `drew` says whether the run drew from a generator of the process whose draws are no operators, so that chance may
     have decided what ran.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, inputs: Any = None, drew: Callable[[], bool] = lambda: False,
-        beside: Sequence[torch.nn.Module] = (),
-    ) -> None:  # fmt: skip
-        self.drew = drew
+    def __init__(self, every: Sequence[torch.nn.Module], inputs: Any = None) -> None:
+        self.drew: Callable[[], bool] = lambda: False
         self._empty: list[Any] = []
         self._filled: list[tuple[Any, Any]] = []
         self._objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -180,7 +176,6 @@ class States:
         self._written: dict[int, tuple[Any, Any]] = {}
         self._gradients: list[tuple[torch.Tensor, torch.Tensor | None]] = []
         seen: set[int] = set()
-        every = [*modules(model), *beside]
         pending: list[Any] = [inputs, *self._shared({type(module) for module in every})]
         for module in every:
             state = module.__dict__
@@ -260,6 +255,11 @@ class States:
                 self._objects.append((vars(space), vars(space).copy()))
                 self._remembering += _remembering(space)
                 yield from [value for value in vars(space).values() if _is_filled(value)]
+
+    def begin(self, drew: Callable[[], bool]) -> None:
+        """Nothing was written yet. `drew` says what the attribute of that name does."""
+        self.drew = drew
+        self._versions, self._places, self._written, self._gradients = [], set(), {}, []
 
     def forget(self) -> None:
         """Until `restore`, functions that remember tensors have an empty `lru_cache`: theirs would keep stand-ins, and
