@@ -197,11 +197,15 @@ def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD)
         if record.phase not in phases:
             continue
         place = places[record.call] if record.call >= 0 else ""
-        key = (record.op, index >= sampled, *_same_for(record))
-        share = priced.get(key)
+        written = (record.op, index >= sampled, id(record.args), id(record.kwargs), id(record.outputs))
+        share = priced.get(written)  # of blocks that are alike, all have the very same values
         if share is None:
-            share = priced[key] = work(record) + _SAMPLED if index >= sampled else work(record)
-            shares[id(share)] = record.name, share
+            key = (record.op, index >= sampled, *_same_for(record))
+            share = priced.get(key)
+            if share is None:
+                share = priced[key] = work(record) + _SAMPLED if index >= sampled else work(record)
+                shares[id(share)] = record.name, share
+            priced[written] = share
         does.setdefault(place, []).append(share)
         times[id(share)] = times.get(id(share), 0) + 1
         if share.uncosted or share.bounded:
