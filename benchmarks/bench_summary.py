@@ -123,6 +123,7 @@ def measured(name: str, notation: str) -> tuple[str, dict[str, list[float]], str
         "bare forward, meta": on_meta(model, notation),
         "bare forward, fake": on_fake(model, notation),
         "numel.summary": lambda: summary(model, notation).macs,
+        "numel.summary, every block": lambda: summary(model, notation, every_block=True).macs,
         "FlopCounterMode, meta": with_flop_counter(model, notation),
     }
     for peer, made in (("torchinfo", with_torchinfo), ("fvcore", with_fvcore)):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from numel import torch_private
+from numel import collector, torch_private
 from numel.errors import InputsError
 from numel.facts.inputs import Inputs, InputSpec
 from numel.facts.note import Note
@@ -147,6 +147,7 @@ def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
 class _Run:
     """A model and its inputs, to be run once or more; `numbers` are the element types found out, by input."""
 
+    @collector.paused()
     def __init__(
         self, model: torch.nn.Module, given: Inputs, made_up: MadeUp, after: Training | None, every_block: bool
     ) -> None:
