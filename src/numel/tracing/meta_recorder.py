@@ -8,7 +8,7 @@ real inputs or weights could give raises, and the tracer steps down.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self.keep_all = keep_all
         self.routers = Routers() if balanced else None
         self.undecided = Undecided(self.end)
+        self._made_at: dict[int, int] = {}
         self._own: dict[int, torch.Tensor | weakref.ref[torch.Tensor]] = {}
         self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -129,10 +130,9 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         elif known.by_shape is not None:
             outputs = known.by_shape(self, func, args, kwargs or {})
         elif known.chooses and self.routers is not None:
-            self.asked += 1
             name = known.name.rpartition(".")[0]
             outputs = self.routers.choose(name, self.calls.current, func, args, kwargs or {})
-            self._kept([each for each in tensors_of(outputs) if not each.is_meta])
+            self._kept([each for each in tensors_of(outputs) if not each.is_meta], len(self.ops))
         elif known.cacheable:
             outputs = self._cached(func, args, kwargs)
         elif known.is_item:
@@ -152,8 +152,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     def _mixed(self, known: Operator, func: Any, args: Any, kwargs: Any) -> Any:
         """Everything that is not plainly meta: factories, constants, tensors of the model that are not swapped."""
         tensors = list(tensors_of((args, kwargs)))
-        if known.name.startswith("aten.lift"):
-            return self._kept(func(*args, **kwargs))
+        if known.name.startswith("aten.lift"):  # of numbers that Python has
+            return self._kept(func(*args, **kwargs), len(self.ops))
         if not tensors:
             return self._made(known, func, args, kwargs)
         if known.is_item:
@@ -164,14 +164,14 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return self._constant(func, args, kwargs)
         shaped = _SHAPED_BY_ANOTHER.get(known.name)
         if shaped is not None and id(args[0]) in self._own:
-            return self._kept(shaped(args[0], args[1]))
+            return self._kept(shaped(args[0], args[1]), self._since([args[0]]))
         if known.name == "aten.index.Tensor":
             args = (args[0], [each for index in args[1] for each in self._positions(index)])
             if not any(map(is_mask, args[1])):  # then no value gives a shape
                 return self._cached(func, self.to_meta(args), kwargs)
         packed = PACKED.get(known.name) or known.by_shape
         if packed is not None:
-            self.asked += 1
+            self._tell(tensors)
             return packed(self, func, args, kwargs)
         if not all(tensor.is_meta for tensor in written(known, args, kwargs)):
             raise self.end(DataDependent(f"{known.name} writes unknown data to a tensor whose data is known"))
@@ -193,7 +193,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return on_meta
         here = {**kwargs, "device": _CPU}
         here.pop("pin_memory", None)
-        return self._kept(func(*args, **here))
+        return self._kept(func(*args, **here), len(self.ops))
 
     def _constant(self, func: Any, args: Any, kwargs: Any) -> Any:
         """An operator over constants alone, run for real. Moved to meta, a constant is still known."""
@@ -209,14 +209,14 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 if not large:
                     self.remember(meta, outputs)
                 return meta
-        return self._kept(outputs)
+        return self._kept(outputs, self._since(tensors_of((args, kwargs))))
 
     def knows(self, tensor: torch.Tensor) -> bool:
         found = self._origins.get(id(tensor))
         return not tensor.is_meta or (found is not None and found[0]._version == 0)
 
     def known(self, tensor: torch.Tensor) -> torch.Tensor:
-        self.asked += 1
+        self.asked.append(-1)
         return self._origins[id(tensor)][1] if tensor.is_meta else tensor
 
     def _item(self, tensor: torch.Tensor) -> Any:
@@ -226,7 +226,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         if not tensor.is_meta:
             self._tell([tensor])
             return tensor  # one of the model that the run never writes to, or a constant: what the forward would read
-        self.asked += 1
+        self.asked.append(-1)
         known = self._origins.get(id(tensor))
         if known is not None and known[0]._version == 0:
             return known[1]
@@ -244,7 +244,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def _tell(self, tensors: list[torch.Tensor]) -> None:
         """The forward acts on values of constants: where these follow from a choice, what runs does."""
-        self.asked += 1
+        self.asked.append(self._since(tensors))
         if self.routers is not None:
             self.routers.tell(tensors, len(self.ops))
 
@@ -253,9 +253,15 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             self._tell([data])
         return super().leaves(how, data)
 
-    def _kept(self, outputs: Any) -> Any:
+    def _since(self, tensors: Iterable[torch.Tensor]) -> int:
+        """The operator from which on constants are made: of several, of the oldest."""
+        return min([self._made_at.get(id(each), -1) for each in tensors], default=len(self.ops))
+
+    def _kept(self, outputs: Any, since: int) -> Any:
+        """Outputs whose values are known, and follow from what was made by the operators `since`."""
         for tensor in tensors_of(outputs):
             key = id(tensor)
+            self._made_at[key] = since
             if tensor.nbytes <= _MOST_CONSTANT:
                 self._own[key] = tensor
             else:  # as long as the forward holds it

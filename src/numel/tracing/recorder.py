@@ -36,7 +36,9 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         self.nodes: Nodes | None = None  # where autograd takes part, these two
         self.memory: Memory | None = None
         self.least = False  # where nothing tells which function an operator runs, what is certain is written down
-        self.asked = 0  # how often the forward, or what runs for it, went by values
+        # for each time that the forward, or what runs for it, went by values: the operator from which on these could
+        # have been made; -1 where they may have been there before
+        self.asked: list[int] = []
         self.said: list[tuple[Note, int]] = []  # and the call that each is about
         self._before_write = before_write
 
@@ -88,7 +90,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 
     def known(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor that holds the values of one that is known."""
-        self.asked += 1
+        self.asked.append(-1)
         return tensor
 
     def to_meta(self, value: Any) -> Any:
@@ -105,7 +107,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 
     def readable(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor whose values the forward reads when it asks for those of `tensor`."""
-        self.asked += 1
+        self.asked.append(-1)
         if tensor.is_meta or torch_private.is_fake(tensor):
             raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
         return tensor
@@ -134,7 +136,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         return autocast
 
     def _outside(self, how: str, *args: Value) -> None:
-        self.asked += 1
+        self.asked.append(-1)
         self.append(f"{OUTSIDE}{how}.default", args, (), ())
 
     def end(self, error: Ends) -> Ends:

@@ -43,6 +43,7 @@ _MOST_ITEMS = 1000  # that are taken of an iterator
 MadeUp = frozenset["int | None"]
 
 
+@collector.paused()
 def trace(
     model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: MadeUp = frozenset(),
     training: Training | None = None, every_block: bool = False,
@@ -147,7 +148,6 @@ def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
 class _Run:
     """A model and its inputs, to be run once or more; `numbers` are the element types found out, by input."""
 
-    @collector.paused()
     def __init__(
         self, model: torch.nn.Module, given: Inputs, made_up: MadeUp, after: Training | None, every_block: bool
     ) -> None:

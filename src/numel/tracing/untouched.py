@@ -157,7 +157,6 @@ class States:
     have decided what ran.
     """
 
-    @collector.paused()
     def __init__(self, every: Sequence[torch.nn.Module], inputs: Any = None) -> None:
         self.drew: Callable[[], bool] = lambda: False
         self._empty: list[Any] = []
