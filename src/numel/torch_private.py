@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -37,9 +38,11 @@ def below_autograd() -> AbstractContextManager[Any]:
 
 
 def is_composite(func: Any) -> bool:
-    """Whether the operator is defined by other operators for every backend."""
+    """Whether the operator is defined by other operators for every backend. `silu_backward` is for those without a
+    kernel of their own, and a CPU has one."""
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
     try:
-        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+        return has(func.name(), "CompositeImplicitAutograd") and not has(func.name(), "CPU")
     except RuntimeError:  # prim.device and its like are known to Python alone
         return False
 
@@ -217,6 +220,49 @@ def next_node() -> int:
 def running_node() -> Any:
     """The autograd node that runs in this thread; `None` outside of a backward pass."""
     return torch._C._current_autograd_node()
+
+
+def called_by_autograd(frames: int) -> bool:
+    """Whether autograd itself, and no Python of a hook or a function, ran what is handled `frames` frames above."""
+    from torch.autograd import graph
+
+    return sys._getframe(frames).f_code is graph._engine_run_backward.__code__
+
+
+def is_accumulated_into(old: torch.Tensor, new: Any) -> bool:
+    """Whether autograd, which holds `old` as the sum so far, would add `new` in place: nothing else holds it."""
+    if not isinstance(new, torch.Tensor) or old.shape != new.shape or {old.layout, new.layout} != {torch.strided}:
+        return False
+    if hasattr(type(old), "__tensor_flatten__") or hasattr(type(new), "__tensor_flatten__"):
+        return False
+    dense: Any = torch.ops.aten.is_non_overlapping_and_dense.default
+    with torch._C._DisableTorchDispatch():
+        return _holders(old) == holders_alone() and bool(dense(old))
+
+
+def _holders(tensor: torch.Tensor) -> tuple[int, int]:
+    """How often a tensor and its storage are held, seen from where an operator over it is handled."""
+    return tensor._use_count(), torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)  # type: ignore[attr-defined]
+
+
+@functools.cache
+def holders_alone() -> tuple[int, int]:
+    """The holders of what autograd alone holds, as of the first gradient of y in 2y + 3y, which keeps no tensors. To be
+    called first outside of a backward pass."""
+    found = []
+
+    class Watch(DispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten.add.Tensor:
+                found.append(_holders(args[0]))
+            return func(*args, **(kwargs or {}))
+
+    with alone(), torch.inference_mode(False), torch.enable_grad():
+        y = torch.ones(2, device="cpu", requires_grad=True) * 1
+        loss = (y * 2 + y * 3).sum()
+        with Watch():  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
+    return found[0]
 
 
 def ends_recomputation(error: BaseException) -> bool:

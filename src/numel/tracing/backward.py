@@ -38,10 +38,11 @@ class Training:
 class Nodes:
     """Which module call, and which phase, the operator that is about to run belongs to."""
 
-    __slots__ = ("_calls", "_first", "_made", "_outside", "_own", "phase")
+    __slots__ = ("_calls", "_first", "_made", "_outside", "_own", "phase", "running")
 
     def __init__(self, calls: Calls) -> None:
         self.phase: Phase = "forward"
+        self.running = -1  # the number of the node whose operator `place` was last asked for
         self._calls = calls
         self._first = torch_private.next_node()
         self._made: list[int] = []  # the call that made each node since
@@ -62,11 +63,13 @@ class Nodes:
     def place(self) -> tuple[int, Phase]:
         """Whose operator is about to run."""
         current = self._calls.current
+        self.running = -1
         if self.phase != "backward":
             return current, self.phase
         node = torch_private.running_node()
         if node is None:
             return current, "backward"
+        self.running = node._sequence_nr()
         if not torch.is_grad_enabled():
             return (self._maker(node) if current < 0 else current), "backward"
         call = current

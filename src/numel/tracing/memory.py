@@ -22,13 +22,14 @@ class Memory:
     one, and each is saved once.
     """
 
-    __slots__ = ("_calls", "_categories", "_events", "_kept", "_live", "_ops")
+    __slots__ = ("_calls", "_categories", "_events", "_kept", "_live", "_makers", "_ops")
 
     def __init__(self, calls: Calls, ops: list[OpRecord]) -> None:
         self._calls = calls
         self._ops = ops
         self._events: list[tuple[EventKind, int, int, int, int]] = []  # kind, op, bytes, call, storage
         self._live: dict[int, tuple[Any, int, int]] = {}  # by number: what tells of the end, bytes, storage
+        self._makers: list[int] = []  # of each storage: the autograd node that made it
         self._kept: set[int] = set()  # storages that are saved, or held by the model
         self._categories: list[str] = []  # of each storage, numbered as they came
 
@@ -48,12 +49,18 @@ class Memory:
                 if known is not None and self._categories[known[2]] in ("temporary", "activation"):
                     self._categories[known[2]] = category
 
-    def made(self, outputs: Iterable[torch.Tensor], call: int, phase: Phase) -> None:
-        """Tensors that an operator put out: those in storages that were not there before."""
+    def made(self, outputs: Iterable[torch.Tensor], call: int, phase: Phase, node: int = -1) -> None:
+        """Tensors that an operator put out: those in storages that were not there before. `node` is the number of the
+        autograd node that runs (-1: none)."""
         category = "activation" if phase in ("forward", "recompute") else "temporary"
         for tensor in outputs:
             for each in torch_private.inner(tensor):
-                self._made(each, call, category)
+                self._made(each, call, category, node)
+
+    def maker(self, tensor: torch.Tensor) -> int | None:
+        """The number of the node that made the storage of a tensor; `None` for one that is not known."""
+        known = self._live.get(torch_private.storage_number(tensor) or 0)
+        return None if known is None else self._makers[known[2]]
 
     def saved(self, tensor: torch.Tensor) -> torch.Tensor:
         """Autograd keeps a tensor. Returns it."""
@@ -93,7 +100,7 @@ class Memory:
             for kind, op, nbytes, call, storage in self._events
         ])  # fmt: skip
 
-    def _made(self, tensor: torch.Tensor, call: int, category: str) -> int | None:
+    def _made(self, tensor: torch.Tensor, call: int, category: str, node: int = -1) -> int | None:
         """A storage of its own for a tensor's, if it is new; `None` where it is known, or not one."""
         try:
             held = tensor.untyped_storage()
@@ -104,6 +111,7 @@ class Memory:
             return None
         storage, nbytes = len(self._categories), held.nbytes()
         self._categories.append(category)
+        self._makers.append(node)
         self._events.append(("allocate", len(self._ops) - 1, nbytes, call, storage))
 
         def gone(_: Any) -> None:

@@ -21,6 +21,7 @@ from numel.tracing.arguments import tensors_of
 from numel.tracing.by_shape import PACKED
 from numel.tracing.calls import Calls
 from numel.tracing.ends import DataDependent
+from numel.tracing.in_place import ASKED, as_unwatched
 from numel.tracing.operators import OF_ONE_TYPE, OPERATORS, Operator, is_mask, written
 from numel.tracing.recorder import Recorder
 from numel.tracing.routers import MOST_KNOWN, Routers
@@ -74,6 +75,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if types and any(map(torch_private.wraps_tensors, types)):
             return self.apart(func, types, args, kwargs or {})
+        if self.memory is not None and func in ASKED:
+            func = as_unwatched(func, args, self.memory)
         known = OPERATORS.get(func)
         if known is None:
             if torch_private.is_higher_order(func):

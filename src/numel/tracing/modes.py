@@ -116,6 +116,7 @@ class Stage:
 
     def watch_memory(self, model: torch.nn.Module, beside: Sequence[torch.nn.Module], inputs: Any) -> None:
         """From here on what is allocated, freed and saved is written down. The modules `beside` are those of a loss."""
+        torch_private.holders_alone()
         self.memory = self.recorder.memory = Memory(self._calls, self.recorder.ops)
         for each in (model, *beside):
             self.memory.holds((t for t in each.parameters() if not torch.nn.parameter.is_lazy(t)), "parameter")

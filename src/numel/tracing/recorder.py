@@ -15,6 +15,7 @@ from numel.tracing.arguments import tensors_of
 from numel.tracing.backward import Nodes
 from numel.tracing.calls import Calls
 from numel.tracing.ends import DataDependent, NeedsDtype
+from numel.tracing.in_place import ASKED, as_unwatched
 from numel.tracing.memory import Memory
 from numel.tracing.operators import OPERATORS, READ, Operator, written
 from numel.tracing.specs import spec_of, spec_of_tensor
@@ -43,6 +44,8 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         if types and any(map(torch_private.wraps_tensors, types)):
             return self.apart(func, types, args, kwargs or {})
         kwargs = kwargs or {}
+        if self.memory is not None and func in ASKED:
+            func = as_unwatched(func, args, self.memory)
         known = OPERATORS.get(func)
         if known is None:
             if torch_private.is_higher_order(func):
@@ -157,4 +160,4 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         call, phase = self.nodes.place()
         self.ops.append(OpRecord(name, call, args, options, made, phase))
         if self.memory is not None:
-            self.memory.made(tensors_of(outputs), call, phase)
+            self.memory.made(tensors_of(outputs), call, phase, self.nodes.running)
