@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from numel.tracing.undecided import Undecided
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
 _MOST_CONSTANT = 1 << 22  # bytes of a tensor that is worth keeping real: each is held until the run ends
+_Held = torch.Tensor | weakref.ref[torch.Tensor]
 _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 UNCAST = "autocast is on and does not reach meta tensors"
@@ -51,9 +51,9 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self.keep_all = keep_all
         self.routers = Routers() if balanced else None
         self.undecided = Undecided(self.end)
-        self._own: dict[int, torch.Tensor | weakref.ref[torch.Tensor]] = {}
-        self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._own: dict[int, _Held] = {}
+        self._twins: dict[int, tuple[_Held, torch.Tensor]] = {}
+        self._origins: dict[int, tuple[_Held, torch.Tensor]] = {}
         self.mixed = ""
         # the device whose autocast would be missed; where it is on from the start, the tracer knows
         self._uncast = None if torch.is_autocast_enabled(device.type) else device.type
@@ -61,7 +61,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
         """`meta` stands for `origin`, whose value may be read as long as `meta` is not written to."""
-        self._origins[id(meta)] = (meta, origin)
+        self._origins[id(meta)] = (self._held(meta, self._origins), origin)
 
     def keep(self, tensor: torch.Tensor) -> None:
         """A tensor whose values are known and belong to this run alone."""
@@ -214,7 +214,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def knows(self, tensor: torch.Tensor) -> bool:
         found = self._origins.get(id(tensor))
-        return not tensor.is_meta or (found is not None and found[0]._version == 0)
+        return not tensor.is_meta or (found is not None and tensor._version == 0)
 
     def known(self, tensor: torch.Tensor) -> torch.Tensor:
         return self._origins[id(tensor)][1] if tensor.is_meta else tensor
@@ -227,7 +227,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             self._tell([tensor])
             return tensor  # one of the model that the run never writes to, or a constant: what the forward would read
         known = self._origins.get(id(tensor))
-        if known is not None and known[0]._version == 0:
+        if known is not None and tensor._version == 0:
             return known[1]
         raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
 
@@ -253,15 +253,16 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def _kept(self, outputs: Any) -> Any:
         for tensor in tensors_of(outputs):
-            key = id(tensor)
-            if tensor.nbytes <= _MOST_CONSTANT:
-                self._own[key] = tensor
-            else:  # as long as the forward holds it
-                self._own[key] = weakref.ref(tensor, partial(self._gone, key))
+            self._own[id(tensor)] = self._held(tensor, self._own)
         return outputs
 
-    def _gone(self, key: int, _: object) -> None:
-        self._own.pop(key, None)
+    def _held(self, tensor: torch.Tensor, table: dict[int, Any]) -> _Held:
+        """What a table says of the tensor by whose identity it has an entry: a large one, and all where live bytes are
+        told, are there as long as the forward holds them."""
+        if tensor.nbytes <= _MOST_CONSTANT and self.memory is None:
+            return tensor
+        key = id(tensor)
+        return weakref.ref(tensor, lambda _: table.pop(key, None))
 
     def to_meta(self, value: Any) -> Any:
         """The same value with every tensor and device on meta; one real tensor has one meta twin."""
@@ -270,7 +271,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 return value
             found = self._twins.get(id(value))
             if found is None:
-                found = self._twins[id(value)] = (value, _twin(value))
+                found = self._twins[id(value)] = (self._held(value, self._twins), _twin(value))
             return found[1]
         if isinstance(value, torch.device):
             return _META
