@@ -276,6 +276,37 @@ def saving() -> Any:
     return None if found is None else found[0]
 
 
+@contextmanager
+def saving_but_in_transforms(
+    save: Callable[[Any], Any], load: Callable[[Any], Any], told: Callable[[], None]
+) -> Iterator[None]:  # fmt: skip
+    """`save` and `load` are asked about each tensor that autograd saves, but inside of torch.func's gradients, which
+    allow no such hooks: there they are taken off, and `told` is called."""
+    graph: Any = torch.autograd.graph
+    private: Any = torch._C._autograd
+    before = graph.disable_saved_tensors_hooks
+
+    @contextmanager
+    def without(message: str) -> Iterator[None]:
+        ours = saving() == save
+        if ours:
+            private._pop_saved_tensors_default_hooks()
+            told()
+        try:
+            with before(message):
+                yield
+        finally:
+            if ours:
+                private._push_saved_tensors_default_hooks(save, load)
+
+    graph.disable_saved_tensors_hooks = without
+    try:
+        with graph.saved_tensors_hooks(save, load):
+            yield
+    finally:
+        graph.disable_saved_tensors_hooks = before
+
+
 def alone() -> AbstractContextManager[Any]:
     """No dispatch mode of the caller's: theirs neither see this run nor change what it finds."""
     from torch.utils import _python_dispatch

@@ -15,11 +15,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import numel
 from integration.fingerprint import differences, fingerprint
-from numel.document import Table
+from numel.document import Quantity, Table
 from numel.errors import InputsError, ViewError
 
 MODES = ("meta", "fake", "real")
@@ -543,3 +545,58 @@ def test_a_saved_report_gives_the_same_training_numbers(tmp_path):
     again = numel.load(tmp_path / "r.json")
     for name in ("backward_flops", "recompute_flops", "saved_nbytes", "peak_nbytes", "peak", "layers"):
         assert getattr(again, name) == getattr(report, name)
+
+
+# ── transforms in the forward ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Inner(nn.Module):
+    """A layer whose output is moved by the gradient of a loss of its own, of all rows or of each."""
+
+    def __init__(self, *, each: bool) -> None:
+        super().__init__()
+        self.inner, self.fc = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.each = each
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def own_loss(weights: Any, rows: torch.Tensor) -> torch.Tensor:
+            return functional_call(self.inner, weights, (rows,)).pow(2).sum()
+
+        moved = torch.func.grad(own_loss)
+        weights = dict(self.inner.named_parameters())
+        return self.fc(x) + (torch.func.vmap(moved, (None, 0)) if self.each else moved)(weights, x)["bias"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("each", [False, True])
+def test_a_gradient_inside_of_the_forward_hides_what_it_saves_and_nothing_else(mode, each):
+    """torch allows no hooks on saved tensors there. The layers around keep 3 rows of 4 each; the work is what torch's own
+    counter sees of a bare step."""
+    model = nn.Sequential(nn.Linear(4, 4), Inner(each=each), nn.Linear(4, 4))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.ones(3, 4)).mean().backward()
+    before = fingerprint(model)
+    report = numel.summary(model, torch.ones(3, 4), backward=True, mode=mode)
+    assert not differences(before, fingerprint(model))
+    assert report.flops == numel.summary(model, torch.ones(3, 4), mode=mode).flops
+    assert report.flops + report.backward_flops == counter.get_total_flops()
+    rows = 4 * 3 * 4
+    kept = {path: report.saved_for_backward.cell(path) for path in ("", "0", "1", "1.fc", "2")}
+    sure = {"0": rows, "1.fc": rows, "2": rows}
+    assert kept == {"": Quantity(3 * rows, "bytes", True), "1": Quantity(rows, "bytes", True), **sure}
+    assert [note.path for note in report.notes if note.code == "saved-unseen"] == ["1"]
+    assert not report.exact
+
+
+def test_hooks_of_the_forward_itself_are_as_forbidden_around_a_gradient_as_without_us():
+    class Offloading(Inner):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+                return super().forward(x)
+
+    disable = torch.autograd.graph.disable_saved_tensors_hooks
+    with pytest.raises(RuntimeError, match="saved tensor hooks"):
+        Offloading(each=False)(torch.ones(3, 4))
+    report = numel.summary(Offloading(each=False), torch.ones(3, 4), backward=True)
+    assert "saved tensor hooks" in report.trace.failure.message
+    assert torch.autograd.graph.disable_saved_tensors_hooks is disable

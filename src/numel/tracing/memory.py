@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from numel import torch_private
-from numel.facts.trace import EventKind, MemoryEvent, OpRecord, Phase
+from numel.facts.trace import UNTOLD, EventKind, MemoryEvent, OpRecord, Phase
 from numel.tracing.calls import Calls
 
 _MODEL = ("parameter", "buffer")
@@ -74,6 +74,12 @@ class Memory:
                 self._kept.add(storage)
                 self._events.append(("save", len(self._ops) - 1, nbytes, self._calls.current, storage))
         return tensor
+
+    def unseen(self) -> None:
+        """Autograd may keep tensors that `saved` is not told of."""
+        self._events.append(("save", len(self._ops) - 1, 0, self._calls.current, len(self._categories)))
+        self._categories.append(UNTOLD)
+        self._makers.append(-1)
 
     def forget(self, since: int) -> None:
         """The operators from there on are not told of: what they made and is still there was there after the one before

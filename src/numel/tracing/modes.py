@@ -95,7 +95,9 @@ class Stage:
             if self.memory is not None:
                 if self.attempt.mode == "meta":
                     stack.enter_context(torch_private.choosing_as_on_cpu(self._refused))
-                stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self.memory.saved, _itself))
+                stack.enter_context(
+                    torch_private.saving_but_in_transforms(self.memory.saved, _itself, self._unseen)
+                )  # fmt: skip
                 self.recorder.nodes = Nodes(self._calls)
         else:
             stack.enter_context(torch.no_grad() if self.attempt.mode == "real" else nullcontext())
@@ -113,6 +115,13 @@ class Stage:
 
     def _refused(self, why: str) -> BaseException:
         return self.recorder.end(DataDependent(why))
+
+    def _unseen(self) -> None:
+        """What is saved from here on is not told."""
+        assert self.memory is not None
+        self.memory.unseen()
+        text = "torch.func's gradients let nobody see what they save: of that, saved bytes are lower bounds"
+        self.recorder.said.append((Note("saved-unseen", "warning", text), self._calls.current))
 
     def watch_memory(self, model: torch.nn.Module, beside: Sequence[torch.nn.Module], inputs: Any) -> None:
         """From here on what is allocated, freed and saved is written down. The modules `beside` are those of a loss."""
