@@ -532,11 +532,43 @@ def test_attention_without_numel_is_what_it_was():
         ("adamv", "expected one of"),
         (3, "expected a torch.optim.Optimizer"),
         (torch.optim.SGD([torch.ones(1)]), "holds no"),
+        ("lbfgs", "LBFGS computes the loss again"),
+        (torch.optim.LBFGS([torch.ones(1)]), "LBFGS computes the loss again"),
+        (lambda ps: torch.optim.LBFGS(ps), "LBFGS computes the loss again"),
+        ("sparse_adam", "sparse gradients alone"),
+        (torch.optim.SparseAdam, "sparse gradients alone"),
     ],
 )
 def test_what_is_no_optimizer_of_this_model_is_one_line(optimizer, says):
     with pytest.raises(InputsError, match=says):
         numel.summary(mlp(8, 4), "f32[2,8]", optimizer=optimizer)
+
+
+def test_an_optimizer_of_sparse_gradients_takes_them():
+    model = nn.Embedding(10, 4, sparse=True)
+    report = numel.summary(model, torch.tensor([1, 2, 3]), optimizer="sparse_adam", mode="real")
+    assert report.trace.failure is None
+    assert report.peak.by_category["optimizer"] == 2 * 4 * 10 * 4  # two moments, dense
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (nn.CrossEntropyLoss, r"CrossEntropyLoss is a class.*lambda y: CrossEntropyLoss\(\)\(y, target\)"),
+        (nn.CrossEntropyLoss(), "CrossEntropyLoss can not be called with the output alone.*'target'"),
+        (F.cross_entropy, "cross_entropy can not be called with the output alone.*'target'"),
+        (lambda output: nn.MSELoss, "returned 'type'"),
+    ],
+)
+def test_what_is_no_loss_of_the_output_is_one_line(loss, says):
+    with pytest.raises(InputsError, match=says) as caught:
+        numel.summary(mlp(8, 4), "f32[2,8]", loss=loss)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", [torch.mean, torch.Tensor.sum, lambda y, scale=2: scale * y.mean()])
+def test_what_takes_the_output_is_a_loss(loss):
+    assert numel.summary(mlp(8, 4), "f32[2,8]", loss=loss).backward_flops == 2 * 2 * 8 * 4
 
 
 def test_a_saved_report_gives_the_same_training_numbers(tmp_path):
@@ -570,8 +602,8 @@ class Inner(nn.Module):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("each", [False, True])
 def test_a_gradient_inside_of_the_forward_hides_what_it_saves_and_nothing_else(mode, each):
-    """torch allows no hooks on saved tensors there. The layers around keep 3 rows of 4 each; the work is what torch's own
-    counter sees of a bare step."""
+    """torch allows no hooks on saved tensors there. The layers around keep 3 rows of 4 each; the work is what
+    torch's own counter sees of a bare step."""
     model = nn.Sequential(nn.Linear(4, 4), Inner(each=each), nn.Linear(4, 4))
     with FlopCounterMode(display=False) as counter:
         model(torch.ones(3, 4)).mean().backward()
