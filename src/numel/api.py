@@ -184,8 +184,11 @@ def _training(backward: bool, loss: Any, optimizer: Any) -> Training | None:
     if isinstance(optimizer, str):
         from torch import optim
 
-        known = {name.lower(): each for name, each in vars(optim).items()
-                 if isinstance(each, type) and issubclass(each, optim.Optimizer) and each is not optim.Optimizer}  # fmt: skip
+        known = {
+            name.lower(): each
+            for name, each in vars(optim).items()
+            if isinstance(each, type) and issubclass(each, optim.Optimizer) and each is not optim.Optimizer
+        }
         name = optimizer.lower().replace("_", "")
         if name not in known:
             raise InputsError(f"optimizer {optimizer!r}: expected one of {', '.join(sorted(known))}")

@@ -579,6 +579,63 @@ def test_a_saved_report_gives_the_same_training_numbers(tmp_path):
         assert getattr(again, name) == getattr(report, name)
 
 
+# ── who reads and writes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Reading(torch.autograd.Function):
+    """A gradient whose value is looked at."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return grad if grad.sum().item() else grad * 2
+
+
+class Centred(nn.Linear):
+    """One that writes to its own weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            self.weight.sub_(1)
+        return super().forward(x)
+
+
+def read(y: torch.Tensor) -> torch.Tensor:
+    return y.mean() if y.sum().item() else y.sum()
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "who"),
+    [
+        (nn.Linear(8, 4), {"loss": read}, "the loss"),
+        (nn.Sequential(nn.Linear(8, 4)), {"loss": lambda y: Reading.apply(y).square().sum()}, "the backward pass"),
+    ],
+)
+def test_what_reads_values_is_named(model, options, who):
+    report = numel.summary(model, torch.ones(2, 8), **options)
+    said = {note.code: note.text for note in report.notes}
+    assert report.mode == "real"
+    assert said["step-down"].startswith(f"not on meta tensors nor on fake tensors: {who} reads a value")
+    assert said["by-value"].startswith(f"in {who}, values are read")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "who"),
+    [
+        (Centred(8, 4), {"backward": True}, "the forward"),
+        (nn.Linear(8, 4), {"optimizer": "sgd"}, "the optimizer's step"),
+        (Centred(8, 4), {"optimizer": "sgd"}, "the forward and the optimizer's step"),
+    ],
+)
+def test_what_writes_to_weights_is_named(model, options, who):
+    report = numel.summary(model, torch.ones(2, 8), mode="real", **options)
+    said = {note.code: note.text for note in report.notes}
+    assert said["weights-written"].startswith(f"{who} wrote")
+
+
 # ── transforms in the forward ────────────────────────────────────────────────────────────────────────────────────────
 
 

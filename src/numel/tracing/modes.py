@@ -139,16 +139,18 @@ class Stage:
         assert memory is not None
         nodes.told()
         self.doing = "backward"
+        self.recorder.who = "the loss"
         loss, how = loss_of(outputs, training.loss)
         self.stepped = False
         if loss is None:
             return Note("no-backward", "warning", f"nothing to go back from: {how} depends on nothing that trains")
-        nodes.phase = "backward"
+        nodes.phase, self.recorder.who = "backward", "the backward pass"
         loss.backward()  # type: ignore[no-untyped-call]
         stand_ins = {key: held[name] for key, held, name in self._places}
         memory.is_now((t.grad for t in stand_ins.values() if t.grad is not None), "gradient")
         if training.optimizer is not None:
             nodes.phase = self.doing = "optimizer"
+            self.recorder.who = "the optimizer's step"
             optimizer = stepping(training.optimizer, stand_ins)
             before = len(self.recorder.ops)
             type(optimizer).step(optimizer)  # the first one makes the state, and may do without it

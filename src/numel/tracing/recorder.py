@@ -36,6 +36,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         self.ended: tuple[DataDependent | NeedsDtype, int] | None = None  # and the call that it ended in
         self.nodes: Nodes | None = None  # where autograd takes part, these two
         self.memory: Memory | None = None
+        self.who = "the forward"  # whatever runs now, in words
         self.least = False  # where nothing tells which function an operator runs, what is certain is written down
         self.said: list[tuple[Note, int]] = []  # and the call that each is about
         self._before_write = before_write
@@ -138,6 +139,8 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 
     def end(self, error: DataDependent | NeedsDtype) -> DataDependent | NeedsDtype:
         """`error`, to be raised: from here on this run gives no right answer, whatever the forward makes of it."""
+        if isinstance(error, DataDependent):
+            error.args = tuple(str(each).replace("the forward", self.who) for each in error.args)
         if self.ended is None:
             self.ended = (error, self.calls.current)
         return error
