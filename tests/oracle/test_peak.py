@@ -137,6 +137,10 @@ STEPS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "so far the largest": (lambda: Then(lambda m, y: y.cummax(0).values), (8, 32)),
     "a trace": (lambda: Then(lambda m, y: y[:, :8].trace()), (8, 32)),
     "a loss of logits": (lambda: Then(lambda m, y: F.binary_cross_entropy_with_logits(y, m.halves)), (8, 32)),
+    **{
+        f"a {loss.__name__}": (lambda loss=loss: Then(lambda m, y: loss(y.sigmoid(), m.halves)), (8, 32))
+        for loss in (F.mse_loss, F.smooth_l1_loss, F.soft_margin_loss, F.binary_cross_entropy, F.huber_loss)
+    },
     "a loss of constants": (lambda: Then(lambda m, y: F.l1_loss(y, torch.ones(8, 32) * 0.5)), (8, 32)),
     "positions made on the way": (
         lambda: Then(lambda m, y: y.gather(1, torch.arange(24).view(8, 3) % 32)), (8, 32)

@@ -14,6 +14,22 @@ from numel.tracing.calls import Calls
 
 _MODEL = ("parameter", "buffer")
 
+# losses whose kernels sum up what they compute in its own storage, so that the one number that comes out holds all of
+# it; and where they are told to. Stand-ins do not show that.
+_SUMMED_IN_PLACE = {
+    "aten.mse_loss.default": 2, "aten.smooth_l1_loss.default": 2, "aten.soft_margin_loss.default": 2,
+    "aten.binary_cross_entropy.default": 3,
+}  # fmt: skip
+
+
+def room_of(name: str, args: Any, made: Any) -> int:
+    """Bytes of the storage that an operator puts out, where that is larger than its tensor; else 0."""
+    at = _SUMMED_IN_PLACE.get(name)
+    if at is None or (len(args) > at and args[at] == 0):
+        return 0
+    summed: int = max(made[0].dtype.nbytes(each.numel) for each in args[:2])
+    return summed
+
 
 class Memory:
     """The storages that a run makes, told apart by their numbers for as long as they live.
@@ -49,13 +65,15 @@ class Memory:
                 if known is not None and self._categories[known[2]] in ("temporary", "activation"):
                     self._categories[known[2]] = category
 
-    def made(self, outputs: Iterable[torch.Tensor], call: int, phase: Phase, node: int = -1) -> None:
-        """Tensors that an operator put out: those in storages that were not there before. `node` is the number of the
-        autograd node that runs (-1: none)."""
+    def made(
+        self, outputs: Iterable[torch.Tensor], call: int, phase: Phase, node: int = -1, room: int = 0
+    ) -> None:  # fmt: skip
+        """Tensors that an operator put out: those in storages that were not there before, of `room` bytes or more.
+        `node` is the number of the autograd node that runs (-1: none)."""
         category = "activation" if phase in ("forward", "recompute") else "temporary"
         for tensor in outputs:
             for each in torch_private.inner(tensor):
-                self._made(each, call, category, node)
+                self._made(each, call, category, node, room)
 
     def maker(self, tensor: torch.Tensor) -> int | None:
         """The number of the node that made the storage of a tensor; `None` for one that is not known."""
@@ -106,7 +124,9 @@ class Memory:
             for kind, op, nbytes, call, storage in self._events
         ])  # fmt: skip
 
-    def _made(self, tensor: torch.Tensor, call: int, category: str, node: int = -1) -> int | None:
+    def _made(
+        self, tensor: torch.Tensor, call: int, category: str, node: int = -1, room: int = 0
+    ) -> int | None:  # fmt: skip
         """A storage of its own for a tensor's, if it is new; `None` where it is known, or not one."""
         try:
             held = tensor.untyped_storage()
@@ -115,7 +135,7 @@ class Memory:
         number = held._cdata
         if number in self._live:
             return None
-        storage, nbytes = len(self._categories), held.nbytes()
+        storage, nbytes = len(self._categories), max(held.nbytes(), room)
         self._categories.append(category)
         self._makers.append(node)
         self._events.append(("allocate", len(self._ops) - 1, nbytes, call, storage))

@@ -16,7 +16,7 @@ from numel.tracing.backward import Nodes
 from numel.tracing.calls import Calls
 from numel.tracing.ends import DataDependent, NeedsDtype
 from numel.tracing.in_place import ASKED, as_unwatched
-from numel.tracing.memory import Memory
+from numel.tracing.memory import Memory, room_of
 from numel.tracing.operators import OPERATORS, READ, Operator, written
 from numel.tracing.specs import spec_of, spec_of_tensor
 
@@ -163,4 +163,4 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         call, phase = self.nodes.place()
         self.ops.append(OpRecord(name, call, args, options, made, phase))
         if self.memory is not None:
-            self.memory.made(tensors_of(outputs), call, phase, self.nodes.running)
+            self.memory.made(tensors_of(outputs), call, phase, self.nodes.running, room_of(name, args, made))
