@@ -307,6 +307,16 @@ def saving_but_in_transforms(
         graph.disable_saved_tensors_hooks = before
 
 
+def without_own_node(tensor: torch.Tensor) -> torch.Tensor:
+    """What a hook keeps of a tensor that autograd saves: itself, but apart from the node that it came out of where that
+    is the one which saves it, as of tanh: these two would keep each other alive, as in no step without hooks."""
+    node = tensor.grad_fn
+    if node is None or node._sequence_nr() != next_node() - 1:  # of the newest node, which is being made
+        return tensor
+    with alone():
+        return tensor.detach()
+
+
 def alone() -> AbstractContextManager[Any]:
     """No dispatch mode of the caller's: theirs neither see this run nor change what it finds."""
     from torch.utils import _python_dispatch

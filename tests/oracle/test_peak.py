@@ -102,6 +102,19 @@ class Block(nn.Module):
         return x + self.down(F.silu(self.gate(y)) * self.up(y))
 
 
+class Aside(nn.Module):
+    """A branch that nothing comes of: what it keeps is gone with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.aside = nn.Linear(32, 32), nn.Linear(32, 32)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y = self.main(x)
+        self.aside(y).tanh().softmax(-1)
+        return y
+
+
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -148,6 +161,7 @@ STEPS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "layers": (lambda: mlp(32), (64, 32)),
     "blocks": (lambda: nn.Sequential(*(Block(whole=False) for _ in range(3))), (2, 16, 32)),
     "a block with attention whole": (lambda: Block(whole=True), (2, 64, 32)),
+    "a branch that nothing comes of": (Aside, (64, 32)),
     "a tied embedding": (Tied, (2, 16)),
 }  # fmt: skip
 

@@ -81,7 +81,7 @@ class Memory:
         return None if known is None else self._makers[known[2]]
 
     def saved(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Autograd keeps a tensor. Returns it."""
+        """Autograd keeps a tensor. Returns what to keep of it."""
         for each in torch_private.inner(tensor):
             number = torch_private.storage_number(each)
             if number is None:
@@ -91,7 +91,7 @@ class Memory:
             if storage not in self._kept:
                 self._kept.add(storage)
                 self._events.append(("save", len(self._ops) - 1, nbytes, self._calls.current, storage))
-        return tensor
+        return torch_private.without_own_node(tensor)
 
     def unseen(self) -> None:
         """Autograd may keep tensors that `saved` is not told of."""
