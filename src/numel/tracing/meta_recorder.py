@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from numel.tracing.arguments import tensors_of
 from numel.tracing.by_shape import PACKED
 from numel.tracing.calls import Calls
 from numel.tracing.ends import DataDependent
+from numel.tracing.in_place import ASKED, as_unwatched
 from numel.tracing.operators import OF_ONE_TYPE, OPERATORS, Operator, is_mask, written
 from numel.tracing.recorder import Recorder
 from numel.tracing.routers import MOST_KNOWN, Routers
@@ -30,6 +30,7 @@ from numel.tracing.undecided import Undecided
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
 _MOST_CONSTANT = 1 << 22  # bytes of a tensor that is worth keeping real: each is held until the run ends
+_Held = torch.Tensor | weakref.ref[torch.Tensor]
 _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 UNCAST = "autocast is on and does not reach meta tensors"
@@ -51,9 +52,9 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self.routers = Routers() if balanced else None
         self.undecided = Undecided(self.end)
         self._made_at: dict[int, int] = {}
-        self._own: dict[int, torch.Tensor | weakref.ref[torch.Tensor]] = {}
-        self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._own: dict[int, _Held] = {}
+        self._twins: dict[int, tuple[_Held, torch.Tensor]] = {}
+        self._origins: dict[int, tuple[_Held, torch.Tensor]] = {}
         self.mixed = ""
         # the device whose autocast would be missed; where it is on from the start, the tracer knows
         self._uncast = None if torch.is_autocast_enabled(device.type) else device.type
@@ -61,7 +62,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
         """`meta` stands for `origin`, whose value may be read as long as `meta` is not written to."""
-        self._origins[id(meta)] = (meta, origin)
+        self._origins[id(meta)] = (self._held(meta, self._origins), origin)
 
     def keep(self, tensor: torch.Tensor) -> None:
         """A tensor whose values are known and belong to this run alone."""
@@ -75,6 +76,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if types and any(map(torch_private.wraps_tensors, types)):
             return self.apart(func, types, args, kwargs or {})
+        if self.memory is not None and func in ASKED:
+            func = as_unwatched(func, args, self.memory)
         known = OPERATORS.get(func)
         if known is None:
             if torch_private.is_higher_order(func):
@@ -213,7 +216,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def knows(self, tensor: torch.Tensor) -> bool:
         found = self._origins.get(id(tensor))
-        return not tensor.is_meta or (found is not None and found[0]._version == 0)
+        return not tensor.is_meta or (found is not None and tensor._version == 0)
 
     def known(self, tensor: torch.Tensor) -> torch.Tensor:
         self.asked.append(-1)
@@ -228,7 +231,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return tensor  # one of the model that the run never writes to, or a constant: what the forward would read
         self.asked.append(-1)
         known = self._origins.get(id(tensor))
-        if known is not None and known[0]._version == 0:
+        if known is not None and tensor._version == 0:
             return known[1]
         raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
 
@@ -260,16 +263,17 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     def _kept(self, outputs: Any, since: int) -> Any:
         """Outputs whose values are known, and follow from what was made by the operators `since`."""
         for tensor in tensors_of(outputs):
-            key = id(tensor)
-            self._made_at[key] = since
-            if tensor.nbytes <= _MOST_CONSTANT:
-                self._own[key] = tensor
-            else:  # as long as the forward holds it
-                self._own[key] = weakref.ref(tensor, partial(self._gone, key))
+            self._made_at[id(tensor)] = since
+            self._own[id(tensor)] = self._held(tensor, self._own)
         return outputs
 
-    def _gone(self, key: int, _: object) -> None:
-        self._own.pop(key, None)
+    def _held(self, tensor: torch.Tensor, table: dict[int, Any]) -> _Held:
+        """What a table says of the tensor by whose identity it has an entry: a large one, and all where live bytes are
+        told, are there as long as the forward holds them."""
+        if tensor.nbytes <= _MOST_CONSTANT and self.memory is None:
+            return tensor
+        key = id(tensor)
+        return weakref.ref(tensor, lambda _: table.pop(key, None))
 
     def to_meta(self, value: Any) -> Any:
         """The same value with every tensor and device on meta; one real tensor has one meta twin."""
@@ -278,7 +282,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 return value
             found = self._twins.get(id(value))
             if found is None:
-                found = self._twins[id(value)] = (value, _twin(value))
+                found = self._twins[id(value)] = (self._held(value, self._twins), _twin(value))
             return found[1]
         if isinstance(value, torch.device):
             return _META
