@@ -7,7 +7,7 @@ named.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from math import prod
 from typing import Any
 
@@ -26,9 +26,12 @@ _MOST = 10_000  # things that one attribute is searched for
 _NAMED = 3
 
 
-def held_outside(torch: Any, modules: dict[str, Any]) -> Iterator[Note]:
+def held_outside(
+    torch: Any, modules: dict[str, Any], flat: Collection[tuple[int, str]] = ()
+) -> Iterator[Note]:  # fmt: skip
     """Notes on what `modules` (each at its first path) hold unregistered: a warning for what looks like weights (a
-    parameter, or a module with some), which will neither train nor be saved, else an info."""
+    parameter, or a module with some), which will neither train nor be saved, else an info. What FSDP keeps `flat` is
+    registered, if not where it belongs."""
     known = {id(each) for module in modules.values() for group in (module._parameters, module._buffers)
              for each in group.values()} | {id(module) for module in modules.values()}  # fmt: skip
     weights: list[tuple[str, int]] = []
@@ -36,7 +39,9 @@ def held_outside(torch: Any, modules: dict[str, Any]) -> Iterator[Note]:
     for path, module in modules.items():
         registered = module._parameters
         for name, value in module.__dict__.items():
-            if name in _OWN or not isinstance(value, (torch.Tensor, torch.nn.Module, *_CONTAINERS)):
+            if name in _OWN or (id(module), name) in flat:
+                continue
+            if not isinstance(value, (torch.Tensor, torch.nn.Module, *_CONTAINERS)):
                 continue
             if f"{name}_orig" in registered or f"{name}_v" in registered:
                 continue  # pruning and norms keep there what they compute of it

@@ -26,6 +26,7 @@ from numel.tracing.processes import Processes
 from numel.tracing.real_recorder import RealRecorder
 from numel.tracing.recorder import Recorder
 
+_SPREAD = "its weights are spread over processes"
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
 
 
@@ -173,6 +174,8 @@ class Stage:
         DataParallel are not made, and other processes take no part: one model runs the whole batch.
         """
         self.processes = Processes(every)
+        if self.attempt.mode == "real" and self.processes.sharded:
+            raise self.recorder.end(DataDependent(_SPREAD))
         self.processes.leave()
         for module in every:
             self._places += self._swapped(module)
@@ -222,7 +225,7 @@ class Stage:
         if mode == "real":
             if torch_private.is_distributed(tensor):
                 if torch_private.processes(tensor) > 1:
-                    raise self.recorder.end(DataDependent("its weights are spread over processes"))
+                    raise self.recorder.end(DataDependent(_SPREAD))
                 if gathered is not None and gathered[2] is None:
                     whole = torch_private.local_part(tensor).detach().to(gathered[1])
                     return torch.nn.Parameter(whole, tensor.requires_grad)
