@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from numel import collector
 from numel.analyses.arrange import chosen, ordered, with_columns
 from numel.analyses.cost import Costs, Work
 from numel.analyses.memory import Saved
@@ -88,6 +89,7 @@ class Layer:
         return self.totals.exact and all(work is None or work.exact for work in (self.work, self.backward))
 
 
+@collector.paused()
 def layers(
     snapshot: Snapshot, costs: Costs | None = None, backward: Costs | None = None, saved: Saved | None = None
 ) -> tuple[Layer, ...]:

@@ -43,6 +43,7 @@ _MOST_ITEMS = 1000  # that are taken of an iterator
 MadeUp = frozenset["int | None"]
 
 
+@collector.paused()
 def trace(
     model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: MadeUp = frozenset(),
     training: Training | None = None, every_block: bool = False,
