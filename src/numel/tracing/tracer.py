@@ -23,6 +23,7 @@ from numel.tracing.calls import Calls
 from numel.tracing.ends import DataDependent, NeedsDtype, NotAlike
 from numel.tracing.meta_recorder import UNCAST, MetaRecorder
 from numel.tracing.modes import Attempt, Stage
+from numel.tracing.processes import Processes
 from numel.tracing.real_recorder import RealRecorder
 from numel.tracing.recorder import Recorder
 from numel.tracing.repeats import Repeats
@@ -164,6 +165,7 @@ class _Run:
         self.tree = named_modules(model)
         self.every = [module for _, module in self.tree]
         self.kept: States | None = None
+        self.shared: Processes | None = None
         every = list(tensors(self.every))
         self.floating, self.device, self.allocated = _weights(every)
         # stand-ins of wrappers lack their parts, which a forward may ask for
@@ -200,6 +202,12 @@ class _Run:
         if self.kept is None:
             self.kept = States((*self.every, *self.beside), (self.given, self._loss))
         return self.kept
+
+    def _processes(self) -> Processes:
+        """What the model shares with other processes; looked at once."""
+        if self.shared is None:
+            self.shared = Processes(self.every)
+        return self.shared
 
     def decided(self, attempt: Attempt) -> Trace:
         """One attempt, begun anew whenever a consumer says what an input must be.
@@ -261,7 +269,7 @@ class _Run:
             went: list[Note] = []
             count = iter(range(1 << 30))
             try:
-                stage.swap(self.every, self.beside)
+                stage.swap(self.every, self._processes(), self.beside)
                 around = None
                 if self.repeats and isinstance(stage.recorder, MetaRecorder):
                     around = Repeats(self.tree, calls, stage.recorder, kept.drew, self.unlike).around
