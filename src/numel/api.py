@@ -189,11 +189,15 @@ def _training(backward: bool, loss: Any, optimizer: Any) -> Training | None:
     if isinstance(optimizer, str):
         from torch import optim
 
-        known = {name.lower(): each for name, each in vars(optim).items()
-                 if isinstance(each, type) and issubclass(each, optim.Optimizer) and each is not optim.Optimizer}
-        if optimizer.lower() not in known:
+        known = {
+            name.lower(): each
+            for name, each in vars(optim).items()
+            if isinstance(each, type) and issubclass(each, optim.Optimizer) and each is not optim.Optimizer
+        }
+        name = optimizer.lower().replace("_", "")
+        if name not in known:
             raise InputsError(f"optimizer {optimizer!r}: expected one of {', '.join(sorted(known))}")
-        optimizer = known[optimizer.lower()]
+        optimizer = known[name]
     elif optimizer is not None and not callable(optimizer) and not hasattr(optimizer, "param_groups"):
         what = type(optimizer).__name__
         raise InputsError(f"optimizer: {what}; expected a torch.optim.Optimizer, a class or a name, as in 'adamw'")

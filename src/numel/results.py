@@ -180,7 +180,7 @@ class Report(Viewable):
         """False when a total is a lower bound and prints `≥`, or holds for one draw of random values and prints `≈`."""
         traced = (self.costs, self.backward, self.optimizer)
         sums = self.totals.exact and all(costs is None or costs.total.exact for costs in traced)
-        return sums and (self.saved_for_backward is None or not self.saved_for_backward.at_least)
+        return sums and (self.saved_for_backward is None or self.saved_for_backward.exact)
 
     @property
     def mode(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -37,9 +38,11 @@ def below_autograd() -> AbstractContextManager[Any]:
 
 
 def is_composite(func: Any) -> bool:
-    """Whether the operator is defined by other operators for every backend."""
+    """Whether the operator is defined by other operators for every backend. `silu_backward` is for those without a
+    kernel of their own, and a CPU has one."""
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
     try:
-        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+        return has(func.name(), "CompositeImplicitAutograd") and not has(func.name(), "CPU")
     except RuntimeError:  # prim.device and its like are known to Python alone
         return False
 
@@ -219,6 +222,49 @@ def running_node() -> Any:
     return torch._C._current_autograd_node()
 
 
+def called_by_autograd(frames: int) -> bool:
+    """Whether autograd itself, and no Python of a hook or a function, ran what is handled `frames` frames above."""
+    from torch.autograd import graph
+
+    return sys._getframe(frames).f_code is graph._engine_run_backward.__code__
+
+
+def is_accumulated_into(old: torch.Tensor, new: Any) -> bool:
+    """Whether autograd, which holds `old` as the sum so far, would add `new` in place: nothing else holds it."""
+    if not isinstance(new, torch.Tensor) or old.shape != new.shape or {old.layout, new.layout} != {torch.strided}:
+        return False
+    if hasattr(type(old), "__tensor_flatten__") or hasattr(type(new), "__tensor_flatten__"):
+        return False
+    dense: Any = torch.ops.aten.is_non_overlapping_and_dense.default
+    with torch._C._DisableTorchDispatch():
+        return _holders(old) == holders_alone() and bool(dense(old))
+
+
+def _holders(tensor: torch.Tensor) -> tuple[int, int]:
+    """How often a tensor and its storage are held, seen from where an operator over it is handled."""
+    return tensor._use_count(), torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)  # type: ignore[attr-defined]
+
+
+@functools.cache
+def holders_alone() -> tuple[int, int]:
+    """The holders of what autograd alone holds, as of the first gradient of y in 2y + 3y, which keeps no tensors. To be
+    called first outside of a backward pass."""
+    found = []
+
+    class Watch(DispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten.add.Tensor:
+                found.append(_holders(args[0]))
+            return func(*args, **(kwargs or {}))
+
+    with alone(), torch.inference_mode(False), torch.enable_grad():
+        y = torch.ones(2, device="cpu", requires_grad=True) * 1
+        loss = (y * 2 + y * 3).sum()
+        with Watch():  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
+    return found[0]
+
+
 def ends_recomputation(error: BaseException) -> bool:
     """Whether an error only ends a checkpointed forward that has computed all that was needed again."""
     return type(error).__name__ == "_StopRecomputationError"
@@ -228,6 +274,47 @@ def saving() -> Any:
     """What is called with each tensor that autograd saves; `None` where nothing is."""
     found = torch._C._autograd._top_saved_tensors_default_hooks(True)
     return None if found is None else found[0]
+
+
+@contextmanager
+def saving_but_in_transforms(
+    save: Callable[[Any], Any], load: Callable[[Any], Any], told: Callable[[], None]
+) -> Iterator[None]:  # fmt: skip
+    """`save` and `load` are asked about each tensor that autograd saves, but inside of torch.func's gradients, which
+    allow no such hooks: there they are taken off, and `told` is called."""
+    graph: Any = torch.autograd.graph
+    private: Any = torch._C._autograd
+    before = graph.disable_saved_tensors_hooks
+
+    @contextmanager
+    def without(message: str) -> Iterator[None]:
+        ours = saving() == save
+        if ours:
+            private._pop_saved_tensors_default_hooks()
+            told()
+        try:
+            with before(message):
+                yield
+        finally:
+            if ours:
+                private._push_saved_tensors_default_hooks(save, load)
+
+    graph.disable_saved_tensors_hooks = without
+    try:
+        with graph.saved_tensors_hooks(save, load):
+            yield
+    finally:
+        graph.disable_saved_tensors_hooks = before
+
+
+def without_own_node(tensor: torch.Tensor) -> torch.Tensor:
+    """What a hook keeps of a tensor that autograd saves: itself, but apart from the node that it came out of where that
+    is the one which saves it, as of tanh: these two would keep each other alive, as in no step without hooks."""
+    node = tensor.grad_fn
+    if node is None or node._sequence_nr() != next_node() - 1:  # of the newest node, which is being made
+        return tensor
+    with alone():
+        return tensor.detach()
 
 
 def alone() -> AbstractContextManager[Any]:

@@ -32,21 +32,25 @@ from numel.tracing.specs import spec_of
 
 _SAMPLES = 6  # of each operator; later ones vary what shapes do not show
 _DTYPES = (torch.float32, torch.complex64, torch.int64, torch.bool)  # the first that an operator takes
+_THAT_TRAIN = _DTYPES[:2]
 _MOVES = frozenset(f"aten.{name}" for name in (VIEWS + COPIES + INDEXING).split())
 _CONSTANTS = (0.0, 1.0)  # padding, and the diagonal of a mask
 
 
-def _samples() -> Iterator[tuple[str, Callable[[], Any]]]:
+def _samples(*, training: bool = False) -> Iterator[tuple[str, Callable[[], Any]]]:
     # the catalogue is imported with torch's test classes, whose one foreign base is not needed to read it
     sys.modules.setdefault("expecttest", types.SimpleNamespace(TestCase=unittest.TestCase))  # type: ignore[arg-type]
     from torch.testing._internal.common_methods_invocations import op_db
 
     for operator in op_db:
-        dtype = next((each for each in _DTYPES if each in operator.supported_dtypes("cpu")), None)
+        dtypes = _THAT_TRAIN if training else _DTYPES
+        dtype = next((each for each in dtypes if each in operator.supported_dtypes("cpu")), None)
         if dtype is None or operator.name.startswith("jiterator"):  # CUDA alone
             continue
+        if training and not operator.supports_autograd:
+            continue
         # not `sample_inputs`, which looks for the calling test on the stack
-        samples = operator.sample_inputs_func(operator, "cpu", dtype, requires_grad=False)
+        samples = operator.sample_inputs_func(operator, "cpu", dtype, requires_grad=training)
         for sample in itertools.islice(samples, _SAMPLES):
 
             def call(sample: Any = sample, function: Any = operator.op) -> Any:
@@ -79,23 +83,26 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 class _Watch(TorchDispatchMode):
-    """Records every operator, and which of those that are said to move data only gave back a value of their own."""
+    """Records every operator, and with `values` which of those that are said to move data only gave back a value of
+    their own: gradients may be zeros without data, whose values can not be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, values: bool = True) -> None:
         super().__init__()
+        self.values = values
         self.ops: list[OpRecord] = []
         self.flops: list[bool] = []  # whether torch's own counter knows the operator
         self.made_up: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = [each.clone() if isinstance(each, torch.Tensor) else each for each in _leaves((args, kwargs))]
+        leaves = _leaves((args, kwargs)) if self.values else ()
+        given = [each.clone() if isinstance(each, torch.Tensor) else each for each in leaves]
         made = func(*args, **kwargs)
         options = tuple((name, spec_of(value)) for name, value in kwargs.items())
         found = OpRecord(str(func), -1, spec_of(args), options, spec_of(made if isinstance(made, tuple) else (made,)))
         self.ops.append(found)
         self.flops.append(func._overloadpacket in flop_registry)
-        if found.name in _MOVES and (priced := cost(found)) is not None and not priced.elementwise:
+        if self.values and found.name in _MOVES and (priced := cost(found)) is not None and not priced.elementwise:
             known = [each for each in given if isinstance(each, torch.Tensor) and each.layout is torch.strided]
             scalars = [each for each in given if isinstance(each, bool | int | float)]
             for each in _leaves(made):
@@ -143,6 +150,38 @@ def _priced(records: list[OpRecord], unknown: dict[str, set[str]], raised: set[s
     return None if None in found else [each for each in found if each is not None]
 
 
+class _Trained:
+    """What of each sample has no formula where autograd takes part, by phase, and where torch's counter disagrees."""
+
+    def __init__(self, raised: set[str]) -> None:
+        self.samples = 0
+        self.unknown: dict[str, dict[str, set[str]]] = {"forward": defaultdict(set), "backward": defaultdict(set)}
+        self.counters: list[Any] = []
+        for name, call in _samples(training=True):
+            try:
+                self._one(name, call, raised)
+            except (RuntimeError, NotImplementedError):  # a sample that is there to be refused, or has no gradient
+                continue
+
+    def _one(self, name: str, call: Callable[[], Any], raised: set[str]) -> None:
+        with _Watch(values=False) as forward:
+            outputs = [each for each in _leaves(call()) if isinstance(each, torch.Tensor) and each.requires_grad]
+        if not outputs:
+            return
+        sums = [(each.abs() if each.is_complex() else each).sum() for each in outputs]
+        loss = sum(sums[1:], sums[0])
+        with _Watch(values=False) as back, FlopCounterMode(display=False) as counter:
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.samples += 1
+        _priced(forward.ops, self.unknown["forward"], raised, name)
+        priced = _priced(back.ops, self.unknown["backward"], raised, name)
+        if priced is None:
+            return
+        ours = 2 * sum(each.macs for each, known in zip(priced, back.flops, strict=True) if known)
+        if ours != counter.get_total_flops():
+            self.counters.append((name, ours, counter.get_total_flops(), [each.op for each in back.ops]))
+
+
 def main() -> None:
     """Run all of it."""
     samples = 0
@@ -173,8 +212,12 @@ def main() -> None:
         ours = 2 * sum(each.macs for each, known in zip(lowered, watch.flops, strict=True) if known)
         if ours != counter.get_total_flops():
             counters.append((name, ours, counter.get_total_flops(), [each.op for each in watch.ops]))
+    trained = _Trained(raised)
     found = {
         "samples": samples,
+        "trained": trained.samples,
+        "unknown_in_training": {phase: sorted(each) for phase, each in trained.unknown.items()},
+        "counters_going_back": trained.counters,
         "raised": sorted(raised),
         "made_up": sorted(made_up),
         "unknown": sorted(unknown),

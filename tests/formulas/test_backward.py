@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from math import exp, tanh
+from itertools import product
+from math import exp, prod, tanh
 from typing import Any
 
 import pytest
@@ -441,3 +442,103 @@ def test_a_causal_attention_goes_back_through_its_half():
 def test_a_table_gets_one_addition_per_element_that_was_read():
     found = price("aten.embedding_dense_backward", f32(3, 5), i64(3), 10, -1, False, outputs=f32(10, 5))
     assert found.elementwise == 15
+
+
+BAGS = torch.tensor([[1, 2, 4], [4, 3, 9]])  # six rows of a table, row 4 twice
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_bag_goes_back_as_one_addition_per_element_gathered_and_a_product_with_weights(weighted):
+    table, weights, g = row(40, 1).view(10, 4).requires_grad_(), row(6, 2).view(2, 3), row(8, 3).view(2, 4)
+    F.embedding_bag(BAGS, table, per_sample_weights=weights if weighted else None, mode="sum").backward(g)
+
+    def back() -> list[Counted]:
+        made = [Counted(0.0) for _ in range(40)]
+        for bag, slot in product(range(2), range(3)):
+            for at in range(4):
+                one = Counted(float(g[bag, at]))
+                place = 4 * int(BAGS[bag, slot]) + at
+                made[place] = made[place] + (one * float(weights[bag, slot]) if weighted else one)
+        return made
+
+    values, done = counting(back)
+    assert torch.allclose(torch.tensor(values, dtype=torch.float64).view(10, 4), table.grad)
+    own = f32(6) if weighted else None
+    args = (f32(2, 4), i64(6), i64(2), i64(6), i64(2), i64(2), 10, False, 0)
+    found = price("aten._embedding_bag_backward", *args, False, own, -1, outputs=f32(10, 4))
+    dense = price("aten._embedding_bag_dense_backward", *args[:2], *args[3:], own, -1, outputs=f32(10, 4))
+    assert found.elementwise == dense.elementwise == done
+    sparse = price("aten._embedding_bag_backward", *args, True, own, -1, outputs=f32(10, 4))
+    assert sparse.elementwise == done - 6 * 4  # rows are named, and not added up
+    largest = price("aten._embedding_bag_backward", *args[:-1], 2, False, own, -1, outputs=f32(10, 4))
+    assert largest.elementwise == g.numel()
+
+
+def test_a_weight_of_a_bag_goes_back_as_the_dot_product_of_its_row_with_the_bags_gradient():
+    table, weights, g = row(40, 1).view(10, 4), row(6, 2).view(2, 3).requires_grad_(), row(8, 3).view(2, 4)
+    F.embedding_bag(BAGS, table, per_sample_weights=weights, mode="sum").backward(g)
+
+    def back() -> list[Counted]:
+        pairs = [(g[bag].tolist(), numbers(table[BAGS[bag, slot]])) for bag, slot in product(range(2), range(3))]
+        return [_sum([each * other for other, each in zip(*pair, strict=True)]) for pair in pairs]
+
+    values, done = counting(back)
+    assert torch.allclose(torch.tensor(values, dtype=torch.float64), weights.grad.flatten())
+    args = (f32(2, 4), f32(10, 4), i64(6), i64(2), i64(6), 0, -1)
+    found = price("aten._embedding_bag_per_sample_weights_backward", *args, outputs=f32(6))
+    assert found.elementwise == done
+
+
+@pytest.mark.parametrize(
+    ("reduce", "back"),
+    [
+        ("sum", lambda g, x, of: g),
+        ("mean", lambda g, x, of: g * (1 / len(of))),
+        ("max", lambda g, x, of: g * Counted.of(x == max(of)).value),
+        ("prod", lambda g, x, of: g * prod(of) * (1 / x)),
+    ],
+)
+def test_what_was_reduced_by_segments_goes_back_to_each_element(reduce, back):
+    x, g, lengths = row(6, 1).requires_grad_(), row(2, 2), [2, 4]
+    torch.segment_reduce(x, reduce, lengths=torch.tensor(lengths)).backward(g)
+    parts = [(each, part.tolist()) for each, part in zip(g.tolist(), x.detach().split(lengths), strict=True)]
+    values, done = counting(lambda: [back(Counted(one), each, of) for one, of in parts for each in of])
+    assert torch.allclose(torch.tensor(values, dtype=torch.float64), x.grad)
+    found = price("aten._segment_reduce_backward", f32(2), f32(2), f32(6), reduce, lengths=i64(2), outputs=f32(6))
+    assert found.elementwise == done
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_deformable_convolution_goes_back_as_two_products_and_through_every_sample(masked):
+    """One sample between four elements, at (y, x) of the unit square, times the mask: a gradient for the four, for the
+    place and for the mask. What the channels share, the weights of the corners, is left out, as on the way there."""
+    corners, mask, g = row(4, 1).requires_grad_(), row(1, 2).requires_grad_(), row(1, 3)
+    place = torch.tensor([0.3, 0.6], dtype=torch.float64, requires_grad=True)
+    y, x = place
+    weights = torch.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x])
+    (weights.dot(corners) * (mask[0] if masked else 1)).backward(g[0])
+    (b, a), m, ones = place.tolist(), mask.item(), weights.tolist()
+    slopes = ([-(1 - a), -a, 1 - a, a], [-(1 - b), 1 - b, -b, b])
+
+    def back() -> list[Counted]:
+        held, come = numbers(corners), Counted(float(g))
+        first, *others = [w * each for w, each in zip(ones, held, strict=True)]
+        sampled = first + others[0] + others[1] + others[2]  # again, for the gradient of the weight
+        if masked:
+            _ = sampled * m
+        inside = come * m if masked else come
+        of_corners = [Counted(0.0) + inside * w for w in ones]
+        both = [inside * each for each in held]
+        of_place = [_sum([one * slope for one, slope in zip(both, side, strict=True)]) for side in slopes]
+        return of_corners + of_place + ([Counted(0.0) + come * sampled] if masked else [])
+
+    values, done = counting(back)
+    expected = [corners.grad, place.grad, *([mask.grad] if masked else [])]
+    assert torch.allclose(torch.tensor(values, dtype=torch.float64), torch.cat(expected))
+    n, c, o, k, out = 2, 4, 6, 3, 5
+    given = f32(n, c, 7, 7), f32(o, c, k, k), f32(n, 2 * k * k, out, out), f32(n, k * k, out, out), f32(o)
+    grad = f32(n, o, out, out)
+    outputs = (given[0], given[1], given[2], given[3], given[4])
+    found = price("torchvision._deform_conv2d_backward", grad, *given, 1, 1, 0, 0, 1, 1, 1, 1, masked, outputs=outputs)
+    assert found.macs == 2 * n * out * out * o * c * k * k
+    assert found.elementwise == n * out * out * c * k * k * done + n * o * out * out  # and the bias

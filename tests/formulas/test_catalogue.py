@@ -67,3 +67,35 @@ _UNKNOWN = {
 
 def test_every_operator_without_a_formula_has_a_reason(found):
     assert {each.split(".")[1] for each in found["unknown"]} == set(_UNKNOWN)
+
+
+# And where autograd takes part: the forward, which is taken apart above, and the backward pass.
+_IN_TRAINING = {
+    "forward": {
+        "linalg_matrix_exp": _BY_VALUE,
+        **dict.fromkeys(("_sparse_mm_reduce_impl", "_to_sparse", "sparse_sampled_addmm"), _SPARSE),
+    },
+    "backward": {
+        "linalg_matrix_exp": _BY_VALUE,  # of a matrix twice as wide
+        **dict.fromkeys(("_sparse_mm_reduce_impl_backward", "sparse_mask"), _SPARSE),
+        "mm": _SPARSE,  # with a sparse side: of `sparse_sampled_addmm`
+    },
+}
+
+
+def test_the_catalogue_was_gone_back_through(found):
+    assert found["trained"] > 2000
+
+
+@pytest.mark.parametrize("phase", _IN_TRAINING)
+def test_every_operator_of_a_training_step_without_a_formula_has_a_reason(found, phase):
+    assert {each.split(".")[1] for each in found["unknown_in_training"][phase]} == set(_IN_TRAINING[phase])
+
+
+def test_torchs_own_counter_agrees_on_the_way_back_but_for_convolutions_in_groups(found):
+    """Its gradient of a weight multiplies all inputs by all outputs, g times what g groups do: in the samples, two."""
+    differs = {name: ours * 3 == 2 * theirs for name, ours, theirs, _ in found["counters_going_back"]}
+    assert differs == {f"nn.functional.conv{kind}{d}d": True for kind, d in _CONVOLUTIONS}
+
+
+_CONVOLUTIONS = (("", 1), ("", 2), ("_transpose", 1), ("_transpose", 2), ("_transpose", 3))

@@ -15,11 +15,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import numel
 from integration.fingerprint import differences, fingerprint
-from numel.document import Table
+from numel.document import Quantity, Table
 from numel.errors import InputsError, ViewError
 
 MODES = ("meta", "fake", "real")
@@ -530,11 +532,43 @@ def test_attention_without_numel_is_what_it_was():
         ("adamv", "expected one of"),
         (3, "expected a torch.optim.Optimizer"),
         (torch.optim.SGD([torch.ones(1)]), "holds no"),
+        ("lbfgs", "LBFGS computes the loss again"),
+        (torch.optim.LBFGS([torch.ones(1)]), "LBFGS computes the loss again"),
+        (lambda ps: torch.optim.LBFGS(ps), "LBFGS computes the loss again"),
+        ("sparse_adam", "sparse gradients alone"),
+        (torch.optim.SparseAdam, "sparse gradients alone"),
     ],
 )
 def test_what_is_no_optimizer_of_this_model_is_one_line(optimizer, says):
     with pytest.raises(InputsError, match=says):
         numel.summary(mlp(8, 4), "f32[2,8]", optimizer=optimizer)
+
+
+def test_an_optimizer_of_sparse_gradients_takes_them():
+    model = nn.Embedding(10, 4, sparse=True)
+    report = numel.summary(model, torch.tensor([1, 2, 3]), optimizer="sparse_adam", mode="real")
+    assert report.trace.failure is None
+    assert report.peak.by_category["optimizer"] == 2 * 4 * 10 * 4  # two moments, dense
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (nn.CrossEntropyLoss, r"CrossEntropyLoss is a class.*lambda y: CrossEntropyLoss\(\)\(y, target\)"),
+        (nn.CrossEntropyLoss(), "CrossEntropyLoss can not be called with the output alone.*'target'"),
+        (F.cross_entropy, "cross_entropy can not be called with the output alone.*'target'"),
+        (lambda output: nn.MSELoss, "returned 'type'"),
+    ],
+)
+def test_what_is_no_loss_of_the_output_is_one_line(loss, says):
+    with pytest.raises(InputsError, match=says) as caught:
+        numel.summary(mlp(8, 4), "f32[2,8]", loss=loss)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", [torch.mean, torch.Tensor.sum, lambda y, scale=2: scale * y.mean()])
+def test_what_takes_the_output_is_a_loss(loss):
+    assert numel.summary(mlp(8, 4), "f32[2,8]", loss=loss).backward_flops == 2 * 2 * 8 * 4
 
 
 def test_a_saved_report_gives_the_same_training_numbers(tmp_path):
@@ -543,3 +577,115 @@ def test_a_saved_report_gives_the_same_training_numbers(tmp_path):
     again = numel.load(tmp_path / "r.json")
     for name in ("backward_flops", "recompute_flops", "saved_nbytes", "peak_nbytes", "peak", "layers"):
         assert getattr(again, name) == getattr(report, name)
+
+
+# ── who reads and writes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Reading(torch.autograd.Function):
+    """A gradient whose value is looked at."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return grad if grad.sum().item() else grad * 2
+
+
+class Centred(nn.Linear):
+    """One that writes to its own weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            self.weight.sub_(1)
+        return super().forward(x)
+
+
+def read(y: torch.Tensor) -> torch.Tensor:
+    return y.mean() if y.sum().item() else y.sum()
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "who"),
+    [
+        (nn.Linear(8, 4), {"loss": read}, "the loss"),
+        (nn.Sequential(nn.Linear(8, 4)), {"loss": lambda y: Reading.apply(y).square().sum()}, "the backward pass"),
+    ],
+)
+def test_what_reads_values_is_named(model, options, who):
+    report = numel.summary(model, torch.ones(2, 8), **options)
+    said = {note.code: note.text for note in report.notes}
+    assert report.mode == "real"
+    assert said["step-down"].startswith(f"not on meta tensors nor on fake tensors: {who} reads a value")
+    assert said["by-value"].startswith(f"in {who}, values are read")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "who"),
+    [
+        (Centred(8, 4), {"backward": True}, "the forward"),
+        (nn.Linear(8, 4), {"optimizer": "sgd"}, "the optimizer's step"),
+        (Centred(8, 4), {"optimizer": "sgd"}, "the forward and the optimizer's step"),
+    ],
+)
+def test_what_writes_to_weights_is_named(model, options, who):
+    report = numel.summary(model, torch.ones(2, 8), mode="real", **options)
+    said = {note.code: note.text for note in report.notes}
+    assert said["weights-written"].startswith(f"{who} wrote")
+
+
+# ── transforms in the forward ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Inner(nn.Module):
+    """A layer whose output is moved by the gradient of a loss of its own, of all rows or of each."""
+
+    def __init__(self, *, each: bool) -> None:
+        super().__init__()
+        self.inner, self.fc = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.each = each
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def own_loss(weights: Any, rows: torch.Tensor) -> torch.Tensor:
+            return functional_call(self.inner, weights, (rows,)).pow(2).sum()
+
+        moved = torch.func.grad(own_loss)
+        weights = dict(self.inner.named_parameters())
+        return self.fc(x) + (torch.func.vmap(moved, (None, 0)) if self.each else moved)(weights, x)["bias"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("each", [False, True])
+def test_a_gradient_inside_of_the_forward_hides_what_it_saves_and_nothing_else(mode, each):
+    """torch allows no hooks on saved tensors there. The layers around keep 3 rows of 4 each; the work is what
+    torch's own counter sees of a bare step."""
+    model = nn.Sequential(nn.Linear(4, 4), Inner(each=each), nn.Linear(4, 4))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.ones(3, 4)).mean().backward()
+    before = fingerprint(model)
+    report = numel.summary(model, torch.ones(3, 4), backward=True, mode=mode)
+    assert not differences(before, fingerprint(model))
+    assert report.flops == numel.summary(model, torch.ones(3, 4), mode=mode).flops
+    assert report.flops + report.backward_flops == counter.get_total_flops()
+    rows = 4 * 3 * 4
+    kept = {path: report.saved_for_backward.cell(path) for path in ("", "0", "1", "1.fc", "2")}
+    sure = {"0": rows, "1.fc": rows, "2": rows}
+    assert kept == {"": Quantity(3 * rows, "bytes", True), "1": Quantity(rows, "bytes", True), **sure}
+    assert [note.path for note in report.notes if note.code == "saved-unseen"] == ["1"]
+    assert not report.exact
+
+
+def test_hooks_of_the_forward_itself_are_as_forbidden_around_a_gradient_as_without_us():
+    class Offloading(Inner):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+                return super().forward(x)
+
+    disable = torch.autograd.graph.disable_saved_tensors_hooks
+    with pytest.raises(RuntimeError, match="saved tensor hooks"):
+        Offloading(each=False)(torch.ones(3, 4))
+    report = numel.summary(Offloading(each=False), torch.ones(3, 4), backward=True)
+    assert "saved tensor hooks" in report.trace.failure.message
+    assert torch.autograd.graph.disable_saved_tensors_hooks is disable

@@ -32,7 +32,6 @@ _EACH_RUNS = {
     "Jamba-v0.1": _NUMBER, "Zamba2-1.2B": _NUMBER, "LFM2-1.2B": _NUMBER, "Qwen3-Next-80B-A3B-Instruct": _NUMBER,
     "rwkv-4-169m-pile": "blocks look at their number",
     "recurrentgemma-2b": "blocks keep a state of their own",
-    "dbrx-base": "blocks go by values: a router's choice",
     "idefics2-8b": "the images are cut by their values, and the forward stops there",
     "deberta-v3-base": "it runs on fake tensors",
     "led-base-16384": "it stops before the blocks",

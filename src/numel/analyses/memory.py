@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from numel.analyses.cost import charged
 from numel.document import Cell, marked
 from numel.facts import MemoryEvent, Snapshot, Trace
+from numel.facts.trace import UNTOLD
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
     """Bytes that autograd keeps for the backward pass: `own` by the module whose forward had them kept first,
-    `inclusive` with all below. `at_least` where not all of them are known, `about` where another draw keeps others."""
+    `inclusive` with all below. `at_least` where not all of them are known, `about` where another draw keeps others.
+    `hidden` says of each module how often it or one below had some kept out of sight."""
 
     own: Mapping[str, int]
     inclusive: Mapping[str, int]
     at_least: bool = False
     about: bool = False
+    hidden: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Of the whole run, the loss included."""
         return self.inclusive.get("", 0)
 
+    @property
+    def exact(self) -> bool:
+        """Whether all of them are known."""
+        return not self.at_least and not self.hidden.get("")
+
     def cell(self, path: str) -> Cell:
         """The bytes of one module with all below, with the sign that they carry."""
-        return marked(self.inclusive.get(path, 0), "bytes", at_least=self.at_least, about=self.about)
+        at_least = self.at_least or self.hidden.get(path, 0) > 0
+        return marked(self.inclusive.get(path, 0), "bytes", at_least=at_least, about=self.about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +62,17 @@ def saved(snapshot: Snapshot, trace: Trace) -> Saved:
     """
     places = charged(snapshot, trace)
     own: dict[str, int] = {}
+    hidden: dict[str, int] = {}
     for event in trace.events:
         if event.kind == "save" and (event.op < 0 or trace.ops[event.op].phase == "forward"):
             place = places[event.call] if event.call >= 0 else ""
-            own[place] = own.get(place, 0) + event.nbytes
+            held, more = (hidden, 1) if event.category == UNTOLD else (own, event.nbytes)
+            held[place] = held.get(place, 0) + more
     failure = trace.failure
     at_least = (failure is not None and failure.phase == "forward") or next(untold(trace), None) is not None
-    return Saved(own, snapshot.with_below(own, sum), at_least, trace.sampled is not None)
+    return Saved(
+        own, snapshot.with_below(own, sum), at_least, trace.sampled is not None, snapshot.with_below(hidden, sum)
+    )  # fmt: skip
 
 
 def untold(trace: Trace) -> Iterator[int]:

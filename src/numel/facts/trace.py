@@ -14,6 +14,7 @@ from numel.facts.provenance import Provenance
 Phase = Literal["forward", "backward", "recompute", "optimizer"]
 Mode = Literal["meta", "fake", "real"]
 EventKind = Literal["allocate", "free", "save"]
+UNTOLD = "untold"
 
 # Where a forward leaves torch, an operator of this namespace stands for all that is not seen: `python.numpy`.
 OUTSIDE = "python."
@@ -95,7 +96,8 @@ class MemoryEvent:
     that had run (-1: none had); `call` indexes `Trace.calls`: the one that it belongs to (-1: none).
 
     `category` is parameter, buffer, input, activation (made by the forward), gradient (of a parameter), optimizer (its
-    state), or temporary (the rest of what backward and optimizer make). A storage is saved once, by whom it is first.
+    state), or temporary (the rest of what backward and optimizer make). A storage is saved once, by whom it is first;
+    `UNTOLD` stands for those that were saved there out of sight, if any.
     """
 
     kind: EventKind

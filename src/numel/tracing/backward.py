@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import types
 import weakref
 from collections import OrderedDict, defaultdict
@@ -29,19 +30,51 @@ from numel.tracing.untouched import closed_over
 class Training:
     """What comes after the forward. `loss` makes one number of the output (`None`: the output's own `.loss`, else the
     mean of its floating tensors); `optimizer` is one over the model's parameters, or a callable that makes one of
-    parameters (`None`: no step)."""
+    parameters (`None`: no step). Raises `InputsError` for a loss that wants more than the output, and for an optimizer
+    whose step computes the loss again."""
 
     loss: Callable[[Any], Any] | None = None
     optimizer: Any = None
+
+    def __post_init__(self) -> None:
+        _takes_the_output(self.loss)
+        _steps_by_itself(self.optimizer)
+
+
+def _takes_the_output(loss: Any) -> None:
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if isinstance(loss, type):
+        raise InputsError(f"loss: {name} is a class; expected a callable, as in lambda y: {name}()(y, target)")
+    try:
+        takes = inspect.signature(loss.forward if isinstance(loss, torch.nn.Module) else loss)
+    except (TypeError, ValueError):  # none, or one that does not tell
+        return
+    try:
+        takes.bind(None)
+    except TypeError as error:
+        text = f"loss: {name} can not be called with the output alone ({error}); give a lambda that adds the rest"
+        raise InputsError(text) from error
+
+
+def _steps_by_itself(optimizer: Any) -> None:
+    try:
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+    except (AttributeError, TypeError, ValueError):  # none, or a callable that makes one
+        return
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        name = optimizer.__name__ if isinstance(optimizer, type) else type(optimizer).__name__
+        text = "computes the loss again in its step, as often as values decide: a step has no count of its own"
+        raise InputsError(f"optimizer: {name} {text}; backward=True has that of the loss once, forward and backward")
 
 
 class Nodes:
     """Which module call, and which phase, the operator that is about to run belongs to."""
 
-    __slots__ = ("_calls", "_first", "_made", "_outside", "_own", "phase")
+    __slots__ = ("_calls", "_first", "_made", "_outside", "_own", "phase", "running")
 
     def __init__(self, calls: Calls) -> None:
         self.phase: Phase = "forward"
+        self.running = -1  # the number of the node whose operator `place` was last asked for
         self._calls = calls
         self._first = torch_private.next_node()
         self._made: list[int] = []  # the call that made each node since
@@ -62,11 +95,13 @@ class Nodes:
     def place(self) -> tuple[int, Phase]:
         """Whose operator is about to run."""
         current = self._calls.current
+        self.running = -1
         if self.phase != "backward":
             return current, self.phase
         node = torch_private.running_node()
         if node is None:
             return current, "backward"
+        self.running = node._sequence_nr()
         if not torch.is_grad_enabled():
             return (self._maker(node) if current < 0 else current), "backward"
         call = current
@@ -200,22 +235,35 @@ def stepping(optimizer: Any, parameters: Mapping[int, torch.Tensor]) -> Any:
     """An optimizer over stand-ins: `parameters` maps the identity of each tensor of the model to what stands for it.
 
     One that was given is copied with all that it holds, other optimizers too, but without hooks and state, which its
-    step makes again. Raises `InputsError` for one that holds none of the model's parameters, or can not be copied.
+    step makes again. Raises `InputsError` for one that holds none of the model's parameters, can not be copied, or
+    takes no such gradients.
     """
     if not hasattr(optimizer, "param_groups"):
         trains = [each for each in parameters.values() if each.requires_grad]
         made = optimizer(trains)
         if not hasattr(made, "param_groups"):
             raise InputsError(f"optimizer: made a {type(made).__name__}; expected a torch.optim.Optimizer")
-        return made
+        _steps_by_itself(made)
+        return _with_its_gradients(made)
     if not any(id(each) in parameters for group in optimizer.param_groups for each in group["params"]):
         raise InputsError("optimizer: holds no parameter of this model; expected one over model.parameters()")
     try:
         with torch_private.alone():
-            return _copied(optimizer, dict(parameters))
+            copied = _copied(optimizer, dict(parameters))
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         raise InputsError(f"optimizer: can not be copied ({what}); give its class or a callable instead") from error
+    return _with_its_gradients(copied)
+
+
+def _with_its_gradients(optimizer: Any) -> Any:
+    """The optimizer. Raises `InputsError` where the gradients are of a layout that it does not take."""
+    if isinstance(optimizer, torch.optim.SparseAdam):
+        held = (each.grad for group in optimizer.param_groups for each in group["params"])
+        if not all(grad is None or grad.is_sparse for grad in held):
+            text = "SparseAdam takes sparse gradients alone, as of nn.Embedding(sparse=True); this model has dense ones"
+            raise InputsError(f"optimizer: {text}")
+    return optimizer
 
 
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")

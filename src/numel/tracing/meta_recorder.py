@@ -8,8 +8,7 @@ real inputs or weights could give raises, and the tracer steps down.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from numel.tracing.arguments import tensors_of
 from numel.tracing.by_shape import PACKED
 from numel.tracing.calls import Calls
 from numel.tracing.ends import DataDependent
+from numel.tracing.in_place import ASKED, as_unwatched
 from numel.tracing.operators import OF_ONE_TYPE, OPERATORS, Operator, is_mask, written
 from numel.tracing.recorder import Recorder
 from numel.tracing.routers import MOST_KNOWN, Routers
@@ -30,6 +30,7 @@ from numel.tracing.undecided import Undecided
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
 _MOST_CONSTANT = 1 << 22  # bytes of a tensor that is worth keeping real: each is held until the run ends
+_Held = torch.Tensor | weakref.ref[torch.Tensor]
 _SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 UNCAST = "autocast is on and does not reach meta tensors"
@@ -50,9 +51,10 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self.keep_all = keep_all
         self.routers = Routers() if balanced else None
         self.undecided = Undecided(self.end)
-        self._own: dict[int, torch.Tensor | weakref.ref[torch.Tensor]] = {}
-        self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._origins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._made_at: dict[int, int] = {}
+        self._own: dict[int, _Held] = {}
+        self._twins: dict[int, tuple[_Held, torch.Tensor]] = {}
+        self._origins: dict[int, tuple[_Held, torch.Tensor]] = {}
         self.mixed = ""
         # the device whose autocast would be missed; where it is on from the start, the tracer knows
         self._uncast = None if torch.is_autocast_enabled(device.type) else device.type
@@ -60,7 +62,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
         """`meta` stands for `origin`, whose value may be read as long as `meta` is not written to."""
-        self._origins[id(meta)] = (meta, origin)
+        self._origins[id(meta)] = (self._held(meta, self._origins), origin)
 
     def keep(self, tensor: torch.Tensor) -> None:
         """A tensor whose values are known and belong to this run alone."""
@@ -74,6 +76,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if types and any(map(torch_private.wraps_tensors, types)):
             return self.apart(func, types, args, kwargs or {})
+        if self.memory is not None and func in ASKED:
+            func = as_unwatched(func, args, self.memory)
         known = OPERATORS.get(func)
         if known is None:
             if torch_private.is_higher_order(func):
@@ -129,10 +133,9 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         elif known.by_shape is not None:
             outputs = known.by_shape(self, func, args, kwargs or {})
         elif known.chooses and self.routers is not None:
-            self.asked += 1
             name = known.name.rpartition(".")[0]
             outputs = self.routers.choose(name, self.calls.current, func, args, kwargs or {})
-            self._kept([each for each in tensors_of(outputs) if not each.is_meta])
+            self._kept([each for each in tensors_of(outputs) if not each.is_meta], len(self.ops))
         elif known.cacheable:
             outputs = self._cached(func, args, kwargs)
         elif known.is_item:
@@ -152,8 +155,8 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
     def _mixed(self, known: Operator, func: Any, args: Any, kwargs: Any) -> Any:
         """Everything that is not plainly meta: factories, constants, tensors of the model that are not swapped."""
         tensors = list(tensors_of((args, kwargs)))
-        if known.name.startswith("aten.lift"):
-            return self._kept(func(*args, **kwargs))
+        if known.name.startswith("aten.lift"):  # of numbers that Python has
+            return self._kept(func(*args, **kwargs), len(self.ops))
         if not tensors:
             return self._made(known, func, args, kwargs)
         if known.is_item:
@@ -164,14 +167,14 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return self._constant(func, args, kwargs)
         shaped = _SHAPED_BY_ANOTHER.get(known.name)
         if shaped is not None and id(args[0]) in self._own:
-            return self._kept(shaped(args[0], args[1]))
+            return self._kept(shaped(args[0], args[1]), self._since([args[0]]))
         if known.name == "aten.index.Tensor":
             args = (args[0], [each for index in args[1] for each in self._positions(index)])
             if not any(map(is_mask, args[1])):  # then no value gives a shape
                 return self._cached(func, self.to_meta(args), kwargs)
         packed = PACKED.get(known.name) or known.by_shape
         if packed is not None:
-            self.asked += 1
+            self._tell(tensors)
             return packed(self, func, args, kwargs)
         if not all(tensor.is_meta for tensor in written(known, args, kwargs)):
             raise self.end(DataDependent(f"{known.name} writes unknown data to a tensor whose data is known"))
@@ -193,7 +196,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return on_meta
         here = {**kwargs, "device": _CPU}
         here.pop("pin_memory", None)
-        return self._kept(func(*args, **here))
+        return self._kept(func(*args, **here), len(self.ops))
 
     def _constant(self, func: Any, args: Any, kwargs: Any) -> Any:
         """An operator over constants alone, run for real. Moved to meta, a constant is still known."""
@@ -209,14 +212,14 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 if not large:
                     self.remember(meta, outputs)
                 return meta
-        return self._kept(outputs)
+        return self._kept(outputs, self._since(tensors_of((args, kwargs))))
 
     def knows(self, tensor: torch.Tensor) -> bool:
         found = self._origins.get(id(tensor))
-        return not tensor.is_meta or (found is not None and found[0]._version == 0)
+        return not tensor.is_meta or (found is not None and tensor._version == 0)
 
     def known(self, tensor: torch.Tensor) -> torch.Tensor:
-        self.asked += 1
+        self.asked.append(-1)
         return self._origins[id(tensor)][1] if tensor.is_meta else tensor
 
     def _item(self, tensor: torch.Tensor) -> Any:
@@ -226,9 +229,9 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         if not tensor.is_meta:
             self._tell([tensor])
             return tensor  # one of the model that the run never writes to, or a constant: what the forward would read
-        self.asked += 1
+        self.asked.append(-1)
         known = self._origins.get(id(tensor))
-        if known is not None and known[0]._version == 0:
+        if known is not None and tensor._version == 0:
             return known[1]
         raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
 
@@ -244,7 +247,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     def _tell(self, tensors: list[torch.Tensor]) -> None:
         """The forward acts on values of constants: where these follow from a choice, what runs does."""
-        self.asked += 1
+        self.asked.append(self._since(tensors))
         if self.routers is not None:
             self.routers.tell(tensors, len(self.ops))
 
@@ -253,17 +256,24 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             self._tell([data])
         return super().leaves(how, data)
 
-    def _kept(self, outputs: Any) -> Any:
+    def _since(self, tensors: Iterable[torch.Tensor]) -> int:
+        """The operator from which on constants are made: of several, of the oldest."""
+        return min([self._made_at.get(id(each), -1) for each in tensors], default=len(self.ops))
+
+    def _kept(self, outputs: Any, since: int) -> Any:
+        """Outputs whose values are known, and follow from what was made by the operators `since`."""
         for tensor in tensors_of(outputs):
-            key = id(tensor)
-            if tensor.nbytes <= _MOST_CONSTANT:
-                self._own[key] = tensor
-            else:  # as long as the forward holds it
-                self._own[key] = weakref.ref(tensor, partial(self._gone, key))
+            self._made_at[id(tensor)] = since
+            self._own[id(tensor)] = self._held(tensor, self._own)
         return outputs
 
-    def _gone(self, key: int, _: object) -> None:
-        self._own.pop(key, None)
+    def _held(self, tensor: torch.Tensor, table: dict[int, Any]) -> _Held:
+        """What a table says of the tensor by whose identity it has an entry: a large one, and all where live bytes are
+        told, are there as long as the forward holds them."""
+        if tensor.nbytes <= _MOST_CONSTANT and self.memory is None:
+            return tensor
+        key = id(tensor)
+        return weakref.ref(tensor, lambda _: table.pop(key, None))
 
     def to_meta(self, value: Any) -> Any:
         """The same value with every tensor and device on meta; one real tensor has one meta twin."""
@@ -272,7 +282,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 return value
             found = self._twins.get(id(value))
             if found is None:
-                found = self._twins[id(value)] = (value, _twin(value))
+                found = self._twins[id(value)] = (self._held(value, self._twins), _twin(value))
             return found[1]
         if isinstance(value, torch.device):
             return _META

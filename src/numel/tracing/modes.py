@@ -95,7 +95,9 @@ class Stage:
             if self.memory is not None:
                 if self.attempt.mode == "meta":
                     stack.enter_context(torch_private.choosing_as_on_cpu(self._refused))
-                stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self.memory.saved, _itself))
+                stack.enter_context(
+                    torch_private.saving_but_in_transforms(self.memory.saved, _itself, self._unseen)
+                )  # fmt: skip
                 self.recorder.nodes = Nodes(self._calls)
         else:
             stack.enter_context(torch.no_grad() if self.attempt.mode == "real" else nullcontext())
@@ -114,8 +116,16 @@ class Stage:
     def _refused(self, why: str) -> BaseException:
         return self.recorder.end(DataDependent(why))
 
+    def _unseen(self) -> None:
+        """What is saved from here on is not told."""
+        assert self.memory is not None
+        self.memory.unseen()
+        text = "torch.func's gradients let nobody see what they save: of that, saved bytes are lower bounds"
+        self.recorder.said.append((Note("saved-unseen", "warning", text), self._calls.current))
+
     def watch_memory(self, model: torch.nn.Module, beside: Sequence[torch.nn.Module], inputs: Any) -> None:
         """From here on what is allocated, freed and saved is written down. The modules `beside` are those of a loss."""
+        torch_private.holders_alone()
         self.memory = self.recorder.memory = Memory(self._calls, self.recorder.ops)
         for each in (model, *beside):
             self.memory.holds((t for t in each.parameters() if not torch.nn.parameter.is_lazy(t)), "parameter")
@@ -129,16 +139,18 @@ class Stage:
         assert memory is not None
         nodes.told()
         self.doing = "backward"
+        self.recorder.who = "the loss"
         loss, how = loss_of(outputs, training.loss)
         self.stepped = False
         if loss is None:
             return Note("no-backward", "warning", f"nothing to go back from: {how} depends on nothing that trains")
-        nodes.phase = "backward"
+        nodes.phase, self.recorder.who = "backward", "the backward pass"
         loss.backward()  # type: ignore[no-untyped-call]
         stand_ins = {key: held[name] for key, held, name in self._places}
         memory.is_now((t.grad for t in stand_ins.values() if t.grad is not None), "gradient")
         if training.optimizer is not None:
             nodes.phase = self.doing = "optimizer"
+            self.recorder.who = "the optimizer's step"
             optimizer = stepping(training.optimizer, stand_ins)
             before = len(self.recorder.ops)
             type(optimizer).step(optimizer)  # the first one makes the state, and may do without it

@@ -19,13 +19,14 @@ class RealRecorder(Recorder):  # type: ignore[no-untyped-call]
 
     Made up are those that nobody gave: random inputs and weights, and draws. Given are those of the user's inputs and
     model. `sampled` is the operator from which on what runs depends on made-up ones: they were read, or gave a shape.
-    `decided` says whether given ones did so.
+    `sampled_by` says what read them first, and `decided` what all read given ones.
     """
 
     def __init__(self, calls: Calls, before_write: Callable[[torch.Tensor], None]) -> None:
         super().__init__(calls, before_write)
         self.sampled: int | None = None
-        self.decided = False
+        self.sampled_by = ""
+        self.decided: dict[str, None] = {}
         self.made_up: set[int | None] = set()  # storages
         self.given: set[int | None] = set()
 
@@ -58,9 +59,9 @@ class RealRecorder(Recorder):  # type: ignore[no-untyped-call]
     def _tell(self, sources: set[int | None]) -> None:
         """The forward learns of values in these storages."""
         if self.sampled is None and not sources.isdisjoint(self.made_up):
-            self.sampled = len(self.ops)
+            self.sampled, self.sampled_by = len(self.ops), self.who
         elif not sources.isdisjoint(self.given):
-            self.decided = True
+            self.decided[self.who] = None
 
 
 def made_up_by(make: Callable[[], Any]) -> tuple[Any, frozenset[int | None]]:

@@ -15,7 +15,8 @@ from numel.tracing.arguments import tensors_of
 from numel.tracing.backward import Nodes
 from numel.tracing.calls import Calls
 from numel.tracing.ends import DataDependent, Ends
-from numel.tracing.memory import Memory
+from numel.tracing.in_place import ASKED, as_unwatched
+from numel.tracing.memory import Memory, room_of
 from numel.tracing.operators import OPERATORS, READ, Operator, written
 from numel.tracing.specs import spec_of, spec_of_tensor
 
@@ -35,8 +36,11 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         self.ended: tuple[Ends, int] | None = None  # and the call that it ended in
         self.nodes: Nodes | None = None  # where autograd takes part, these two
         self.memory: Memory | None = None
+        self.who = "the forward"  # whatever runs now, in words
         self.least = False  # where nothing tells which function an operator runs, what is certain is written down
-        self.asked = 0  # how often the forward, or what runs for it, went by values
+        # for each time that the forward, or what runs for it, went by values: the operator from which on these could
+        # have been made; -1 where they may have been there before
+        self.asked: list[int] = []
         self.said: list[tuple[Note, int]] = []  # and the call that each is about
         self._before_write = before_write
 
@@ -44,6 +48,8 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         if types and any(map(torch_private.wraps_tensors, types)):
             return self.apart(func, types, args, kwargs or {})
         kwargs = kwargs or {}
+        if self.memory is not None and func in ASKED:
+            func = as_unwatched(func, args, self.memory)
         known = OPERATORS.get(func)
         if known is None:
             if torch_private.is_higher_order(func):
@@ -88,7 +94,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 
     def known(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor that holds the values of one that is known."""
-        self.asked += 1
+        self.asked.append(-1)
         return tensor
 
     def to_meta(self, value: Any) -> Any:
@@ -105,7 +111,7 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
 
     def readable(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor whose values the forward reads when it asks for those of `tensor`."""
-        self.asked += 1
+        self.asked.append(-1)
         if tensor.is_meta or torch_private.is_fake(tensor):
             raise self.end(DataDependent(torch_private.VALUE_BY_DATA))
         return tensor
@@ -134,11 +140,13 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         return autocast
 
     def _outside(self, how: str, *args: Value) -> None:
-        self.asked += 1
+        self.asked.append(-1)
         self.append(f"{OUTSIDE}{how}.default", args, (), ())
 
     def end(self, error: Ends) -> Ends:
         """`error`, to be raised: from here on this run gives no right answer, whatever the forward makes of it."""
+        if isinstance(error, DataDependent):
+            error.args = tuple(str(each).replace("the forward", self.who) for each in error.args)
         if self.ended is None:
             self.ended = (error, self.calls.current)
         return error
@@ -161,4 +169,4 @@ class Recorder(torch_private.DispatchMode):  # type: ignore[no-untyped-call]
         call, phase = self.nodes.place()
         self.ops.append(OpRecord(name, call, args, options, made, phase))
         if self.memory is not None:
-            self.memory.made(tensors_of(outputs), call, phase)
+            self.memory.made(tensors_of(outputs), call, phase, self.nodes.running, room_of(name, args, made))

@@ -24,6 +24,7 @@ from numel.tracing.calls import Calls
 from numel.tracing.ends import NotAlike
 from numel.tracing.looks import Looks
 from numel.tracing.meta_recorder import MetaRecorder
+from numel.tracing.routers import Place as RouterChoice
 from numel.tracing.unread import Unread
 
 _FEWEST = 6  # blocks side by side: two of them run in any case, and to watch these takes time
@@ -43,6 +44,7 @@ class _Did:
     ops: slice
     made: Made
     filled: Any
+    chose: frozenset[RouterChoice]
 
 
 class _Kind:
@@ -202,17 +204,17 @@ class Repeats:
             kind.did, kind.shared, kind.unread, kind.out = did, shared, frozenset(numbers), False
         return outputs
 
-    def _place(self) -> tuple[int, int]:
-        return self._calls.count, len(self._recorder.ops)
+    def _place(self) -> tuple[int, int, int]:
+        return self._calls.count, len(self._recorder.ops), len(self._recorder.asked)
 
     def _told(self, given: Given) -> tuple[Any, ...]:
-        """What changes where a block goes by values, says something, or writes to what it was given."""
+        """What changes where a block says something, or writes to what it was given."""
         calls, recorder = self._calls, self._recorder
         tensors = [(each._version, spec_of(each)) for each in given.tensors]
-        return recorder.asked, len(recorder.said), calls.failed, calls.strayed, tensors
+        return len(recorder.said), calls.failed, calls.strayed, tensors
 
     def _did(
-        self, block: list[torch.nn.Module], start: tuple[int, int], outputs: Any, given: Given, filled: Any
+        self, block: list[torch.nn.Module], start: tuple[int, int, int], outputs: Any, given: Given, filled: Any
     ) -> _Did | None:
         """What a block did since `start`; `None` where it can not be told again."""
         made = Made(outputs, given)
@@ -220,7 +222,10 @@ class Repeats:
         own = {self._paths.get(id(module)) for module in block}
         if not made.known or filled is caches.UNKNOWN or not own.issuperset(self._calls.paths(calls)):
             return None
-        return _Did(block, calls, ops, made, filled)
+        if any(since < ops.start for since in self._recorder.asked[start[2] :]):
+            return None  # it went by values that were not its own
+        routers = self._recorder.routers
+        return _Did(block, calls, ops, made, filled, frozenset() if routers is None else routers.used(calls))
 
     def _places(self, did: _Did, block: list[torch.nn.Module]) -> dict[str, str] | None:
         """The paths of the modules of one block as those of another; `None` where it has some that were not there."""
@@ -238,6 +243,8 @@ class Repeats:
         if places is None or not self._calls.equal(one.calls, other.calls, places):
             return False
         shift = other.calls.start - one.calls.start
+        if {(*choice[:3], choice[3] + shift) for choice in one.chose} != other.chose:
+            return False
         return _moved(self._recorder.ops[one.ops], shift) == self._recorder.ops[other.ops]
 
     def _again(self, did: _Did, places: dict[str, str], layer: Any, given: Given) -> Any:
@@ -246,6 +253,8 @@ class Repeats:
         self._recorder.ops += _moved(self._recorder.ops[did.ops], shift)
         if did.filled is not None:
             did.filled.fill(layer)
+        if did.chose and self._recorder.routers is not None:
+            self._recorder.routers.again(did.chose, shift)
         return did.made.again(given)
 
 

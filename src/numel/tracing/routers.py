@@ -20,7 +20,7 @@ from numel.facts.trace import CallRecord
 MOST_KNOWN = 1 << 30  # bytes of one tensor that follows from a choice: one-hot masks are large, and soon let go
 _ROUTER = ("rout", "gat", "moe", "expert", "switch", "sparse")
 
-_Place = tuple[str, int, int, int]  # operator, k, n, call
+Place = tuple[str, int, int, int]  # operator, k, n, call
 
 
 class Routers:
@@ -28,9 +28,9 @@ class Routers:
 
     def __init__(self) -> None:
         self.sampled: int | None = None
-        self._used: dict[_Place, None] = {}
-        self._from: dict[int | None, frozenset[_Place]] = {}  # by storage
-        self._turns: dict[_Place, int] = {}
+        self._used: dict[Place, None] = {}
+        self._from: dict[int | None, frozenset[Place]] = {}  # by storage
+        self._turns: dict[Place, int] = {}
 
     def choose(self, name: str, call: int, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The outputs of a choice: values on meta, and the positions where they are, made up and real."""
@@ -63,7 +63,7 @@ class Routers:
 
     def follow(self, given: Iterable[torch.Tensor], made: Iterable[torch.Tensor]) -> bool:
         """What `made` was computed of: where that was a choice, it is one's, too. Returns whether."""
-        places = frozenset[_Place]().union(*(self._places(each) for each in given))
+        places = frozenset[Place]().union(*(self._places(each) for each in given))
         for each in made:
             self._mark(each, places)
         return bool(places)
@@ -75,6 +75,14 @@ class Routers:
                 self._used[place] = None
                 if self.sampled is None:
                     self.sampled = at
+
+    def used(self, calls: slice) -> frozenset[Place]:
+        """The choices of these calls that decided what ran."""
+        return frozenset(place for place in self._used if calls.start <= place[3] < calls.stop)
+
+    def again(self, used: Iterable[Place], by: int) -> None:
+        """The same choices were made that many calls later."""
+        self._used.update(dict.fromkeys((name, k, n, call + by) for name, k, n, call in used))
 
     def notes(self, calls: tuple[CallRecord, ...], words: dict[str, str]) -> list[Note]:
         """What was taken for granted, and where; like choices in one note. `words` are what the modules and their parts
@@ -99,10 +107,10 @@ class Routers:
                 said.append(Note("even-choice", "warning", text, paths[0]))
         return said
 
-    def _places(self, tensor: torch.Tensor) -> frozenset[_Place]:
+    def _places(self, tensor: torch.Tensor) -> frozenset[Place]:
         return frozenset() if tensor.is_meta else self._from.get(torch_private.storage_number(tensor), frozenset())
 
-    def _mark(self, tensor: torch.Tensor, places: frozenset[_Place]) -> None:
+    def _mark(self, tensor: torch.Tensor, places: frozenset[Place]) -> None:
         number = torch_private.storage_number(tensor)
         if places and not tensor.is_meta:
             self._from[number] = places

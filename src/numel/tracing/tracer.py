@@ -124,6 +124,9 @@ def trace(
     return replace(best, notes=(*best.notes, *notes))
 
 
+_OF_VALUES = tuple(
+    text.removeprefix("the forward") for text in (torch_private.VALUE_BY_DATA, torch_private.SHAPE_BY_DATA)
+)
 _MODES: dict[Mode, str] = {"meta": "meta tensors", "fake": "fake tensors", "real": "the real model"}
 
 
@@ -138,7 +141,7 @@ def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
     for mode, why, path in steps:
         found.setdefault((why, path), []).append(_MODES[mode])
     end = "" if to is None else f"; it ran on {_MODES[to]}"
-    if to == "fake" and any(why in (torch_private.VALUE_BY_DATA, torch_private.SHAPE_BY_DATA) for why, _ in found):
+    if to == "fake" and any(why.endswith(_OF_VALUES) for why, _ in found):
         end += ", where code may take a way of its own around that: real inputs may run a little more or less"
     return [
         Note("step-down", "info", f"not on {' nor on '.join(modes)}: {why}{end}", path)
@@ -149,7 +152,6 @@ def _stepped(steps: list[tuple[Mode, str, str]], to: Mode | None) -> list[Note]:
 class _Run:
     """A model and its inputs, to be run once or more; `numbers` are the element types found out, by input."""
 
-    @collector.paused()
     def __init__(
         self, model: torch.nn.Module, given: Inputs, made_up: MadeUp, after: Training | None, every_block: bool
     ) -> None:
@@ -264,7 +266,13 @@ class _Run:
         inferring = nullcontext() if self.after is None else torch.inference_mode(False)
         holding = untouched(self._states, seed=seed)
         with inferring, torch_private.alone(), holding as kept, room():  # in turn with other threads
-            stage = Stage(attempt, calls, self.floating, self.device, kept.before_write, made_up=self.made_up)
+            writers: dict[str, None] = {}
+
+            def before_write(tensor: torch.Tensor) -> None:
+                if kept.before_write(tensor):
+                    writers[stage.recorder.who] = None
+
+            stage = Stage(attempt, calls, self.floating, self.device, before_write, made_up=self.made_up)
             specs: Any = ()
             went: list[Note] = []
             count = iter(range(1 << 30))
@@ -322,8 +330,9 @@ class _Run:
         if mixed:
             text = f"{mixed}: a real kernel refuses that, unless autocast makes them agree"
             notes.append(Note("mixed-dtypes", "warning", text))
-        if kept.written:
-            notes.append(Note("weights-written", "info", "the forward wrote to the model's tensors: they are put back"))
+        if writers:
+            text = f"{' and '.join(writers)} wrote to the model's tensors: they are put back"
+            notes.append(Note("weights-written", "info", text))
         notes += (*went, *said)
         if stage.processes is not None:
             notes += stage.processes.notes()
@@ -401,11 +410,12 @@ def _chance(
     if not isinstance(recorder, RealRecorder):
         return None, []
     if recorder.sampled is None:
-        text = "the forward reads values or makes shapes of them: these numbers are for those that it was given"
-        return None, [Note("by-value", "info", text)] if recorder.decided else []
+        text = "values are read, or shapes made of them: these numbers are for those that were given"
+        who = " and ".join(recorder.decided)
+        return None, [Note("by-value", "info", f"in {who}, {text}")] if who else []
     text = (
-        "the forward reads values that nobody gave (random inputs, weights or draws), or makes shapes of them: for "
-        "others it may run more or less; real inputs to a model with real weights have numbers of their own"
+        f"{recorder.sampled_by} reads values that nobody gave (random inputs, weights or draws), or makes shapes of "
+        "them: for others it may run more or less; real inputs to a model with real weights have numbers of their own"
     )
     learned = recorder.ops[recorder.sampled].call if recorder.sampled < len(recorder.ops) else -1
     return recorder.sampled, [Note("sampled", "warning", text, calls[learned].path if learned >= 0 else "")]

@@ -157,7 +157,6 @@ class States:
     have decided what ran.
     """
 
-    @collector.paused()
     def __init__(self, every: Sequence[torch.nn.Module], inputs: Any = None) -> None:
         self.drew: Callable[[], bool] = lambda: False
         self._empty: list[Any] = []
@@ -274,18 +273,21 @@ class States:
                 fresh[function] = anew
             put(fresh[function])
 
-    def before_write(self, tensor: torch.Tensor) -> None:
+    def before_write(self, tensor: torch.Tensor) -> bool:
         """Keep the version of every tensor found at the start, before the first write to any; and the bytes that one of
-        them shares, before the first write there."""
+        them shares, before the first write there. Returns whether it shares bytes with one of them."""
         if not self._places:
             found = [each for each in self._tensors if not torch.nn.parameter.is_lazy(each)]
             self._places = {_place(each) for each in found}
             self._versions = [(each, each._version) for each in found if not each.is_inference()]  # those have none
         place = _place(tensor)
-        if place is not None and place in self._places and place not in self._written:
+        if place is None or place not in self._places:
+            return False
+        if place not in self._written:
             storage = tensor.untyped_storage()
             with torch_private.alone():
                 self._written[place] = (storage, storage.clone())  # type: ignore[no-untyped-call]
+        return True
 
     def take_gradients(self, tensors: Iterable[torch.Tensor]) -> None:
         """Until `restore`, these have no gradients: those of a backward pass would be added to them."""
@@ -297,11 +299,6 @@ class States:
         """Whether it drew from such a generator that the model, or a file of it, holds."""
         held = (generator for generator in self._generators if generator.place is not None)
         return any(generator.place() != generator.before for generator in held if generator.place is not None)
-
-    @property
-    def written(self) -> bool:
-        """Whether the run wrote to a tensor that it found."""
-        return bool(self._written)
 
     def restore(self) -> None:
         for put, function in self._remembering:

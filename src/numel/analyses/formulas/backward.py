@@ -11,7 +11,7 @@ from math import ceil, prod
 from typing import Any
 
 from numel.analyses.formulas.arguments import argument, first, numel_of
-from numel.analyses.formulas.convolution import forward_macs
+from numel.analyses.formulas.convolution import BILINEAR, deformed_taps, forward_macs
 from numel.analyses.formulas.elementwise import ctc_loss, window
 from numel.analyses.formulas.registry import Cost, formula
 from numel.facts.trace import TensorSpec, tensors_in
@@ -157,12 +157,42 @@ def scattered(grad_output: TensorSpec, *_: Any, outputs: Any, **named: Any) -> C
     return Cost(elementwise=grad_output.numel)
 
 
-@formula("aten._embedding_bag_dense_backward")
-def embedding_bag_backward(
-    grad: TensorSpec, indices: TensorSpec, *_: Any, outputs: Any, **named: Any
+def _bag_backward(mode_at: int, weights_at: int, sparse_at: int | None) -> Callable[..., Cost]:
+    def counted(grad: TensorSpec, indices: TensorSpec, *args: Any, outputs: Any, **named: Any) -> Cost:
+        """One addition per element of each row that was gathered, and one product more with weights of their own. A
+        maximum (mode 2) goes back to one row for each element; a sparse gradient names its rows and adds none up."""
+        if argument(args, named, mode_at, "mode", default=0) == 2:
+            return Cost(elementwise=grad.numel)
+        weighted = isinstance(argument(args, named, weights_at, "per_sample_weights"), TensorSpec)
+        added = sparse_at is None or not argument(args, named, sparse_at, "sparse", default=False)
+        return Cost(elementwise=indices.numel * grad.shape[-1] * (added + weighted))
+
+    return counted
+
+
+formula("aten._embedding_bag_backward")(_bag_backward(6, 8, 7))
+formula("aten._embedding_bag_dense_backward")(_bag_backward(5, 6, None))
+
+
+@formula("aten._embedding_bag_per_sample_weights_backward")
+def bag_weights_backward(
+    grad: TensorSpec, weight: Any, indices: TensorSpec, *_: Any, outputs: Any, **named: Any
 ) -> Cost:  # fmt: skip
-    """One addition per element of each row that was gathered."""
-    return Cost(elementwise=indices.numel * grad.shape[-1])
+    """The gradient of each weight is its row times the gradient of its bag, summed."""
+    return Cost(elementwise=2 * indices.numel * grad.shape[-1])
+
+
+# a copy; a division by the length; a comparison and a division among equals; the product of all, divided by each
+_SEGMENTS = {"sum": 0, "mean": 1, "max": 2, "min": 2, "prod": 2}
+
+
+@formula("aten._segment_reduce_backward")
+def segment_reduce_backward(
+    grad: Any, output: Any, data: TensorSpec, reduce: str, *_: Any, outputs: Any, **named: Any
+) -> Cost | None:
+    """Per element that was reduced: of a sum 0, of a mean 1, of an extreme or a product 2."""
+    each = _SEGMENTS.get(reduce)
+    return None if each is None else Cost(elementwise=each * data.numel)
 
 
 def _avg_pool_backward(dims: int) -> Callable[..., Cost]:
@@ -335,6 +365,19 @@ def slow_convolution_backward(
     of_input, of_weight, of_bias = _wanted(args, named)
     once = forward_macs(grad_output, weight)
     return Cost(macs=once * (of_input + of_weight), elementwise=grad_output.numel * of_bias)
+
+
+@formula("torchvision._deform_conv2d_backward")
+def deform_conv2d_backward(
+    grad: TensorSpec, input: TensorSpec, weight: TensorSpec, offset: Any, mask: Any, bias: Any, *args: Any,
+    outputs: Any, **named: Any,
+) -> Cost:  # fmt: skip
+    """The product for what was sampled, and that for the weight, which samples again. Per sample, as of `grid_sample`
+    with four taps: a product and a sum each for the input, five each for where it was taken. With a mask four more: its
+    product with the sample, with the gradient, and its own gradient's product and sum. The bias is summed."""
+    masked = argument(args, named, 8, "use_mask", default=isinstance(mask, TensorSpec) and mask.numel > 0)
+    taps, once = deformed_taps(grad, input, weight), forward_macs(grad, weight)
+    return Cost(macs=2 * once, elementwise=taps * (BILINEAR + 4 * (2 + 5) + 4 * bool(masked)) + grad.numel)
 
 
 @formula("aten.conv_tbc_backward")

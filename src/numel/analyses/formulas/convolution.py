@@ -14,7 +14,7 @@ from numel.analyses.formulas.registry import Cost, formula
 from numel.facts.trace import TensorSpec
 
 # A bilinear sample is four products and three sums.
-_BILINEAR = 7
+BILINEAR = 7
 
 
 def forward_macs(out: TensorSpec, weight: TensorSpec) -> int:
@@ -142,6 +142,11 @@ def conv_tbc(self: TensorSpec, weight: TensorSpec, bias: Any = None, *_: Any, ou
     return Cost(macs=out.numel * weight.shape[0] * weight.shape[1], elementwise=_biased(bias, out))
 
 
+def deformed_taps(out: TensorSpec, input: TensorSpec, weight: TensorSpec) -> int:
+    """Samples that a deformable convolution takes: each tap of each input channel at each position."""
+    return out.shape[0] * prod(out.shape[2:]) * input.shape[1] * prod(weight.shape[2:])
+
+
 @formula("torchvision.deform_conv2d")
 def deform_conv2d(
     input: TensorSpec, weight: TensorSpec, offset: TensorSpec, mask: Any, bias: Any, *args: Any,
@@ -150,9 +155,7 @@ def deform_conv2d(
     """The convolution it is after sampling; each tap of each input channel is one bilinear sample, and masked once."""
     out = first(outputs)
     use_mask = argument(args, named, 8, "use_mask", default=isinstance(mask, TensorSpec) and mask.numel > 0)
-    positions = out.shape[0] * prod(out.shape[2:])
-    taps = positions * input.shape[1] * prod(weight.shape[2:])
-    sampled = taps * (_BILINEAR + bool(use_mask))
+    sampled = deformed_taps(out, input, weight) * (BILINEAR + bool(use_mask))
     return Cost(macs=forward_macs(out, weight), elementwise=sampled + _biased(bias, out))
 
 
