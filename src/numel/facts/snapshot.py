@@ -159,7 +159,7 @@ def above_of(path: str, paths: Container[str]) -> str:
 
 
 def _added_up(shares: Sequence[T], add_up: Callable[[Sequence[T]], T], known: dict[tuple[int, ...], T]) -> T:
-    """Their sum. The same shares are added up once, and their sum is one object: of layers that are alike, one costs."""
+    """Their sum. Of the same shares it is made once and is one object: of layers that are alike, one takes time."""
     key = tuple(map(id, shares))
     if key not in known:
         known[key] = shares[0] if len(shares) == 1 else add_up(shares)

@@ -312,7 +312,7 @@ def _sparse_parts(tensor: Any) -> tuple[Part, ...]:
 
 
 def _attributes(state: dict[str, Any]) -> tuple[tuple[str, Attribute], ...]:
-    found = _ATTRIBUTES & state.keys()
+    found = _ATTRIBUTES.intersection(state)
     if not found:
         return ()
     kept: list[tuple[str, Attribute]] = []

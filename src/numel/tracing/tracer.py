@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from numel import collector, torch_private
+from numel import torch_private
 from numel.errors import InputsError
 from numel.facts.inputs import Inputs, InputSpec
 from numel.facts.note import Note
@@ -44,7 +44,6 @@ _MOST_ITEMS = 1000  # that are taken of an iterator
 MadeUp = frozenset["int | None"]
 
 
-@collector.paused()
 def trace(
     model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: MadeUp = frozenset(),
     training: Training | None = None, every_block: bool = False,
