@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from numel import collector
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
@@ -89,9 +90,11 @@ def summary(
         raise InputsError(f"{printable(str(target))}: {what}; leave the inputs out")
     if found.saved is not None:
         return load(found.saved)
-    snapshot = _snapshot(found, target)
     training = _training(backward, loss, optimizer)
-    traced = None if found.model is None else _trace(found, snapshot.totals.nbytes, inputs, mode, training, every_block)
+    with collector.paused():
+        snapshot, traced = _snapshot(found, target), None
+        if found.model is not None:
+            traced = _trace(found, snapshot.totals.nbytes, inputs, mode, training, every_block)
     if traced is None and (mode != "auto" or training is not None):
         what = "backward" if training is not None else f"mode {mode}"
         raise InputsError(f"{what}: nothing to run without inputs; say them, as in f32[1,3,224,224]")

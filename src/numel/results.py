@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from numel import analyses
+from numel import analyses, collector
 from numel.document import Block, Cell, Column, Document, Table
 from numel.errors import SchemaError, ViewError
 from numel.facts import CallRecord, ModuleRecord, Note, OpRecord, Phase, Snapshot, TensorRecord, Totals, Trace
@@ -236,6 +236,7 @@ class Report(Viewable):
             raise ViewError("by operator: nothing was traced; give inputs, as in 'f32[1,3,224,224]'")
         return makers[name]()
 
+    @collector.paused()
     def document(  # type: ignore[override]  # the options that this result takes
         self, *, by: str | Sequence[str] | None = None, depth: int | None = None,
         columns: str | Sequence[str] | None = None, sort: str | None = None, fold: bool = True,

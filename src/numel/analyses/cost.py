@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from itertools import chain
+from operator import attrgetter
+from typing import Any
 
 from numel import collector
 from numel.document import Cell, marked
@@ -89,6 +92,18 @@ class Work:
     def share(self, whole: Work) -> Cell:
         """Its part of the MACs of `whole`; where those are not exact, about that much."""
         return marked(self.macs / whole.macs if whole.macs else 0.0, "share", about=not whole.exact)
+
+
+_FIGURES = attrgetter(*Work.__slots__)
+
+
+def added_up(works: Sequence[Work]) -> Work:
+    """The sum of many, each figure at once.
+
+    >>> added_up([Work(macs=3, ops=1), Work(macs=4)]) == Work(macs=7, ops=1), added_up([]) == Work()
+    (True, True)
+    """
+    return Work(*map(sum, zip(*map(_FIGURES, works), strict=True)))
 
 
 _UNITS: Mapping[str, Unit] = {
@@ -190,7 +205,6 @@ def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD)
     where: dict[str, str] = {}
     priced: dict[tuple[Any, ...], Work] = {}
     does: dict[str, list[Work]] = {}
-    times: dict[int, int] = {}
     shares: dict[int, tuple[str, Work]] = {}
     sampled = len(trace.ops) if trace.sampled is None else trace.sampled
     for index, record in enumerate(trace.ops):
@@ -207,49 +221,57 @@ def costs(snapshot: Snapshot, trace: Trace, phases: tuple[Phase, ...] = FORWARD)
                 shares[id(share)] = record.name, share
             priced[written] = share
         does.setdefault(place, []).append(share)
-        times[id(share)] = times.get(id(share), 0) + 1
         if share.uncosted or share.bounded:
             name = record.name
             listed = uncosted if share.uncosted else bounded
             listed[name] = listed.get(name, 0) + 1
             where.setdefault(name, place)
+    times = Counter(map(id, chain.from_iterable(does.values())))
     for number, (name, share) in shares.items():
         operators[name] = operators.get(name, _NOTHING) + share * times[number]
     summed: dict[tuple[int, ...], Work] = {}
     for place, found in does.items():  # layers that are alike have one sum
         alike = tuple(map(id, found))
         if alike not in summed:
-            summed[alike] = sum(found, _NOTHING)
+            summed[alike] = added_up(found)
         own[place] = summed[alike]
     stopped = None if trace.failure is None or trace.failure.phase != "forward" else trace.failure.path
     ran = _ran(trace, places)
     paths = {module.path for module in snapshot.modules}
     if stopped is not None and "forward" in phases:
-        for place in _upward(stopped, paths):  # what it, and those that called it, would have done is not known
-            own[place] = own.get(place, Work()) + _UNSEEN
+        _add(own, _upward(stopped, paths), _UNSEEN)  # what it, and those that called it, would have done is not known
     elif trace.failure is not None and _ORDER[trace.failure.phase] <= max(_ORDER[phase] for phase in phases):
-        for place in paths:  # it goes through the modules in an order of its own: any may be missing
-            own[place] = own.get(place, Work()) + _UNSEEN
+        _add(own, paths, _UNSEEN)  # it goes through the modules in an order of its own: any may be missing
     if "forward" in phases and any(name.startswith(OUTSIDE) for name in uncosted):  # what was not called may have been
         own.update(dict.fromkeys(_idle(paths, ran), _UNSEEN))
-    for place in _by_chance(trace, places, paths, ran):
-        own[place] = own.get(place, Work()) + _SAMPLED
-    below = inclusive(snapshot, own, _NOTHING)
+    _add(own, _by_chance(trace, places, paths, ran), _SAMPLED)
+    below = snapshot.with_below(own, added_up)
     return Costs(own, below, operators, ran, uncosted, bounded, where, stopped, trace.whole)
 
 
-def _same_for(record: OpRecord) -> Iterator[Any]:
+def _add(own: dict[str, Work], places: Iterable[str], more: Work) -> None:
+    """The same for each of these places; what was one object is one again."""
+    known: dict[int, tuple[Work, Work]] = {}
+    for place in places:
+        done = own.get(place, _NOTHING)
+        if id(done) not in known:
+            known[id(done)] = done, done + more
+        own[place] = known[id(done)][1]
+
+
+def _same_for(record: OpRecord) -> list[Any]:
     """Equal for operators that get and give the same; a tracer has one object for equal specs."""
     pending: list[Any] = [record.args, *record.kwargs, record.outputs]
+    found: list[Any] = []
     while pending:
         value = pending.pop()
-        kind = type(value)
-        yield kind  # 1, 1.0 and True are equal
+        kind = type(value)  # 1, 1.0 and True are equal
         if kind is tuple:
-            yield len(value)
+            found += (kind, len(value))
             pending += value
         else:
-            yield value if kind in _SCALARS else id(value)
+            found += (kind, value if kind in _SCALARS else id(value))
+    return found
 
 
 _SCALARS = frozenset({int, float, bool, str, type(None)})
@@ -262,13 +284,19 @@ def _by_chance(trace: Trace, places: list[str], paths: set[str], ran: Iterable[s
         return set()
     learned = trace.ops[trace.sampled].call if 0 < trace.sampled < len(trace.ops) else -1
     reader = places[learned] if learned >= 0 else ""
-    below = {path for path in paths if reader in _upward(path, paths)}
-    return below | _idle(paths, ran)
+    within = reader and reader + "."
+    return {path for path in paths if path == reader or path.startswith(within)} | _idle(paths, ran)
 
 
 def _idle(paths: set[str], ran: Iterable[str]) -> set[str]:
     """The modules that were not called, nor anything in them."""
-    return paths - {place for path in ran for place in _upward(path, paths)}
+    busy: set[str] = set()
+    for path in ran:
+        for place in _upward(path, paths):
+            if place in busy:
+                break
+            busy.add(place)
+    return paths - busy
 
 
 def _upward(path: str, paths: Container[str]) -> Iterator[str]:
@@ -277,23 +305,6 @@ def _upward(path: str, paths: Container[str]) -> Iterator[str]:
     while path:
         path = above_of(path, paths)
         yield path
-
-
-T = TypeVar("T", int, Work)
-
-
-def inclusive(snapshot: Snapshot, own: Mapping[str, T], nothing: T) -> Mapping[str, T]:
-    """What each module has of `own` with all that is below it, by module path; the root is ""."""
-    sums = {module.path: own.get(module.path, nothing) for module in snapshot.modules}
-    sums.setdefault("", own.get("", nothing))
-    for path, share in own.items():
-        if path not in sums:  # a module that the forward made: its nearest registered parent answers for it
-            sums[above_of(path, sums)] += share
-    for module in reversed(snapshot.modules):
-        if module.path:
-            above = above_of(module.path, sums)
-            sums[above] = sums[above] + sums[module.path]
-    return sums
 
 
 def charged(snapshot: Snapshot, trace: Trace) -> list[str]:
@@ -345,5 +356,12 @@ def _ran(trace: Trace, places: Iterable[str]) -> Mapping[str, Place]:
         if before is not None:
             ran[path] = Place(before.calls + 1, before.input, before.output)
         else:
-            ran[path] = Place(1, next(tensors_in(call.inputs), None), next(tensors_in(call.outputs), None))
+            ran[path] = Place(1, _first_of(call.inputs), _first_of(call.outputs))
     return ran
+
+
+def _first_of(value: Any) -> TensorSpec | None:
+    first = value
+    while type(first) is tuple and first:  # most have it at their start
+        first = first[0]
+    return first if type(first) is TensorSpec else next(tensors_in(value), None)

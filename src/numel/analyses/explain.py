@@ -18,7 +18,7 @@ from numel.document import Block, Cell, Column, Document, Heading, Quantity, Tab
 from numel.document.blocks import about as is_about
 from numel.document.blocks import at_least
 from numel.errors import ViewError
-from numel.facts import OpRecord, Phase, Snapshot, TensorRecord, TensorSpec, Totals, Trace, above_of, tensors_in
+from numel.facts import OpRecord, Phase, Snapshot, TensorRecord, TensorSpec, Totals, Trace, tensors_in
 
 WHOLE = "total"
 _RUN = re.compile(r"(.*?)([0-9]+)[–-](?:\1)?([0-9]+)")  # a folded label: 0–31
@@ -368,8 +368,8 @@ def _sentence(step: Step) -> str:
 
 def _sum(snapshot: Snapshot, rows: Sequence[Layer], row: Layer) -> Iterator[Block]:
     """The rows right below, and what the row holds and does itself."""
-    paths = {each.path for each in rows}
-    below = [each for each in rows if each.path and above_of(each.path, paths) == row.path]
+    above = snapshot.above()
+    below = [each for each in rows if each.path and above[each.path] == row.path]
     if not below:
         return
     traced = row.work is not None
@@ -431,7 +431,7 @@ def _of_params(snapshot: Snapshot, rows: Sequence[Layer]) -> Iterable[_Other]:
            "running statistics and other buffers are no parameters, but are in a checkpoint")  # fmt: skip
     yield ("packed weights left out", "params", held.params, held.params - held.packed,
            "torch.ao packs weights outside of parameters(), over which most tools sum")  # fmt: skip
-    holders = {above_of(row.path, {each.path for each in rows}) for row in rows if row.path}
+    holders = snapshot.children()
     direct = sum(row.own.params for row in rows if row.path in holders)
     yield ("leaf modules alone", "params", held.params, held.params - direct,
            "a parameter that a module with children holds itself is missed: thop")  # fmt: skip
@@ -458,8 +458,7 @@ def _of_work(snapshot: Snapshot, trace: Trace | None, costs: Costs, rows: Sequen
             attention += done.macs
     yield ("attention's products left out", "MACs", macs, macs - attention,
            "scaled_dot_product_attention has no rule: fvcore, calflops, thop")  # fmt: skip
-    paths = {row.path for row in rows}
-    holders = {above_of(row.path, paths) for row in rows if row.path}
+    holders = set(snapshot.children())
     outside = sum(row.own_work.macs for row in rows if row.path in holders and row.own_work is not None)
     yield ("leaf modules alone", "MACs", macs, macs - outside,
            "an operator in the forward of a module with children is missed: torchinfo, thop")  # fmt: skip

@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from numel import collector
 from numel.analyses.arrange import chosen, ordered, with_columns
 from numel.analyses.cost import Costs, Work
 from numel.analyses.memory import Saved
 from numel.analyses.params import held
 from numel.document import Cell, Column, Quantity, Table
 from numel.document.blocks import Unit
-from numel.facts import Snapshot, TensorRecord, Totals, above_of
+from numel.facts import Snapshot, TensorRecord, Totals
 
 NOT_CALLED = "not called"
 _FITS = 40  # rows that a reader takes in; the depth is chosen so that the tree has no more
 
 Shape = tuple[int, ...]
-_ZERO = Totals()
+_ZERO, _NOTHING = Totals(), Work()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,39 +89,38 @@ class Layer:
         return self.totals.exact and all(work is None or work.exact for work in (self.work, self.backward))
 
 
+@collector.paused()
 def layers(
     snapshot: Snapshot, costs: Costs | None = None, backward: Costs | None = None, saved: Saved | None = None
 ) -> tuple[Layer, ...]:
     """Every module in preorder; the root's path is ""."""
-    subtotals, direct = snapshot.subtotals(), snapshot.direct()
+    subtotals, direct, aboves = snapshot.subtotals(), snapshot.direct(), snapshot.above()
     depths = {"": 0}
+    for path in sorted(aboves, key=len):  # each is longer than all above it
+        depths[path] = depths[aboves[path]] + 1
     ties = _ties(snapshot)
     untold: set[str] = set()  # modules whose work is unknown, not zero
     rows = []
     for module in snapshot.modules:
         path = module.path
-        above = above_of(path, depths)
-        depths[path] = depths[above] + 1 if path else 0
-        row = Layer(
-            path, module.class_name, depths[path], subtotals[path], direct.get(path, Totals()),
-            tied_to=module.alias_of if module.alias_of is not None else ties.get(path),
-        )  # fmt: skip
-        if costs is not None:
-            place = costs.places.get(path)
-            done = costs.inclusive[path]
-            if path and not place and _is_untold(costs, done, above, above in untold):
-                untold.add(path)
-            row = replace(
-                row,
-                work=None if path in untold else done,
-                own_work=None if path in untold else costs.own.get(path, Work()),
-                calls=place.calls if place else None if path in untold else 0,
-                input_shape=place.input.shape if place and place.input else None,
-                output_shape=place.output.shape if place and place.output else None,
-                backward=None if backward is None or path in untold else backward.inclusive[path],
-                saved=None if saved is None or path in untold else saved.cell(path),
-            )
-        rows.append(row)
+        what = (path, module.class_name, depths[path], subtotals[path], direct.get(path, _ZERO))
+        tied_to = module.alias_of if module.alias_of is not None else ties.get(path)
+        if costs is None:
+            rows.append(Layer(*what, tied_to=tied_to))
+            continue
+        place = costs.places.get(path)
+        done = costs.inclusive[path]
+        if path and not place and _is_untold(costs, done, aboves[path], aboves[path] in untold):
+            untold.add(path)
+            rows.append(Layer(*what, tied_to=tied_to))
+            continue
+        given, made = (None, None) if place is None else (place.input, place.output)
+        rows.append(Layer(
+            *what, done, costs.own.get(path, _NOTHING),
+            None if given is None else given.shape, None if made is None else made.shape,
+            place.calls if place else 0, tied_to,
+            None if backward is None else backward.inclusive[path], None if saved is None else saved.cell(path),
+        ))  # fmt: skip
     return tuple(rows)
 
 
@@ -129,7 +129,7 @@ def _is_untold(costs: Costs, done: Work, above: str, above_is: bool) -> bool:
     that stopped did not come to it."""
     if above_is or above in costs.whole:
         return True
-    return costs.stopped is not None and done == Work() and _inside(costs.stopped, above)
+    return costs.stopped is not None and done == _NOTHING and _inside(costs.stopped, above)
 
 
 def _inside(path: str, above: str) -> bool:

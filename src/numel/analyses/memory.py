@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from numel.analyses.cost import charged, inclusive
+from numel.analyses.cost import charged
 from numel.document import Cell, marked
 from numel.facts import MemoryEvent, Snapshot, Trace
 from numel.facts.trace import UNTOLD
@@ -71,7 +71,7 @@ def saved(snapshot: Snapshot, trace: Trace) -> Saved:
     failure = trace.failure
     at_least = (failure is not None and failure.phase == "forward") or next(untold(trace), None) is not None
     return Saved(
-        own, inclusive(snapshot, own, 0), at_least, trace.sampled is not None, inclusive(snapshot, hidden, 0)
+        own, snapshot.with_below(own, sum), at_least, trace.sampled is not None, snapshot.with_below(hidden, sum)
     )  # fmt: skip
 
 

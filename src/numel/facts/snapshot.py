@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
 
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
@@ -11,6 +13,7 @@ from numel.facts.tensor import TensorRecord
 from numel.facts.totals import Totals
 
 Attribute = int | float | bool | str | None | tuple[int, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,22 @@ class ModuleRecord:
         return self.type.rpartition(".")[2]
 
 
+def _once(make: Callable[[Snapshot], T]) -> Callable[[Snapshot], T]:
+    """What is derived of a snapshot is made when it is first asked for, and kept with it: it does not change."""
+
+    @wraps(make)
+    def kept(self: Snapshot) -> T:
+        if make.__name__ not in self._derived:
+            self._derived[make.__name__] = make(self)
+        found: T = self._derived[make.__name__]
+        return found
+
+    return kept
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Modules in preorder and tensors in the order of their places. Everything else is derived.
+    """Modules in preorder and tensors in the order of their places. Everything else is derived, once.
 
     >>> from numel.facts.dtype import dtype
     >>> s = Snapshot((ModuleRecord("", "pkg.Net"),), (TensorRecord("w", (2, 3), dtype("f32"), trainable=True),))
@@ -43,48 +59,75 @@ class Snapshot:
     tensors: tuple[TensorRecord, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
     notes: tuple[Note, ...] = ()
+    _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def own_totals(self) -> Iterator[tuple[TensorRecord, Totals]]:
-        """Each record with its share of the totals: tied places and shared storages are counted at the first one."""
+    @_once
+    def own_totals(self) -> Sequence[tuple[TensorRecord, Totals]]:
+        """Each record with its share of the totals: tied places and shared storages are counted at the first one.
+        Equal shares are one object."""
         seen: set[int] = set()
+        shares: list[tuple[TensorRecord, Totals]] = []
+        same: dict[Totals, Totals] = {}
         for record in self.tensors:
             storage = record.storage
             first = storage is None or storage not in seen
-            yield record, record.totals(counts_bytes=first)
+            share = record.totals(counts_bytes=first)
+            shares.append((record, same.setdefault(share, share)))
             if storage is not None and record.alias_of is None and record.shape is not None:
                 seen.add(storage)
+        return shares
 
     @property
+    @_once
     def totals(self) -> Totals:
         """The whole model. Equal to the sum over `own_totals`; written flat because models have 10⁵ tensors."""
         return _sum(share for _, share in self.own_totals())
 
+    @_once
+    def above(self) -> Mapping[str, str]:
+        """The module that holds each other one, by path."""
+        paths = {module.path for module in self.modules}
+        return {path: above_of(path, paths) for module in self.modules if (path := module.path)}
+
+    @_once
     def direct(self) -> Mapping[str, Totals]:
         """Totals of the tensors that each module holds itself, by module path."""
         paths = {module.path for module in self.modules}
         shares: dict[str, list[Totals]] = {}
         for record, share in self.own_totals():
             shares.setdefault(above_of(record.path, paths), []).append(share)
-        return {path: _sum(iter(each)) for path, each in shares.items()}
+        known: dict[tuple[int, ...], Totals] = {}
+        return {path: _added_up(each, _sum, known) for path, each in shares.items()}
 
+    @_once
     def subtotals(self) -> Mapping[str, Totals]:
         """Totals of each module with all that is below it, by module path; the root is ""."""
-        direct = self.direct()
-        sums: dict[str, Totals] = {module.path: direct.get(module.path, Totals()) for module in self.modules}
-        sums.setdefault("", direct.get("", Totals()))
-        for module in reversed(self.modules):
-            if module.path:
-                above = above_of(module.path, sums)
-                sums[above] = sums[above] + sums[module.path]
-        return sums
+        return self.with_below(self.direct(), _sum)
 
+    def with_below(self, own: Mapping[str, T], add_up: Callable[[Sequence[T]], T]) -> Mapping[str, T]:
+        """What each module has of `own` with all that is below it, by module path; the root is "". What a module that
+        is none of these has is that of the nearest one that holds it."""
+        shares: dict[str, list[T]] = {module.path: [] for module in self.modules}
+        shares.setdefault("", [])
+        for path, share in own.items():
+            shares[path if path in shares else above_of(path, shares)].append(share)
+        above = self.above()
+        known: dict[tuple[int, ...], T] = {}
+        sums: dict[str, T] = {}
+        for path in sorted(shares, key=len, reverse=True):  # each is longer than all above it
+            sums[path] = _added_up(shares[path], add_up, known)
+            if path:
+                shares[above[path]].append(sums[path])
+        return {path: sums[path] for path in shares}
+
+    @_once
     def children(self) -> Mapping[str, tuple[ModuleRecord, ...]]:
         """Modules directly below each path, in order."""
-        paths = {module.path for module in self.modules}
+        above = self.above()
         below: dict[str, list[ModuleRecord]] = {}
         for module in self.modules:
             if module.path:
-                below.setdefault(above_of(module.path, paths), []).append(module)
+                below.setdefault(above[module.path], []).append(module)
         return {path: tuple(each) for path, each in below.items()}
 
     def fingerprint(self) -> str:
@@ -115,7 +158,15 @@ def above_of(path: str, paths: Container[str]) -> str:
     return above
 
 
-def _sum(shares: Iterator[Totals]) -> Totals:
+def _added_up(shares: Sequence[T], add_up: Callable[[Sequence[T]], T], known: dict[tuple[int, ...], T]) -> T:
+    """Their sum. Of the same shares it is made once and is one object: of layers that are alike, one takes time."""
+    key = tuple(map(id, shares))
+    if key not in known:
+        known[key] = shares[0] if len(shares) == 1 else add_up(shares)
+    return known[key]
+
+
+def _sum(shares: Iterable[Totals]) -> Totals:
     params = trainable = buffers = packed = unclassified = nbytes = local = tied = unknown = 0
     for each in shares:
         params += each.params

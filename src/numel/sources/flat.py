@@ -17,12 +17,18 @@ def is_loaded() -> bool:
     return "torch.distributed.fsdp.fully_sharded_data_parallel" in sys.modules
 
 
-def wholes(modules: list[Any]) -> dict[Place, tuple[int, ...]]:
+def wholes(model: Any) -> dict[Place, tuple[int, ...]]:
     """The shapes of parameters as they are when all processes' parts are put together."""
     from numel import torch_private
 
     found: dict[Place, tuple[int, ...]] = {}
-    for module in modules:
+    pending, seen = [model], set[int]()
+    while pending:
+        module = pending.pop()
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
+        pending += module._modules.values()
         flat = torch_private.flat(module)
         if flat is not None and flat.held is not None:
             found |= {(id(owner), name): shape for owner, name, shape, _ in flat.parameters}

@@ -66,7 +66,7 @@ def totals(model: torch.nn.Module) -> Totals:
     """
     import torch
 
-    if flat.is_loaded() and flat.wholes(list(model.modules())):
+    if flat.is_loaded() and flat.wholes(model):
         return snapshot(model).totals
     is_lazy = torch.nn.parameter.is_lazy
     params = trainable = buffers = packed = nbytes = local = tied = unknown = 0
@@ -181,7 +181,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
     type_names: dict[type, str] = {}
     packs: dict[type, packing.Packs] = {}
     configured: set[int] = set()
-    wholes = flat.wholes(list(model.modules())) if flat.is_loaded() else {}
+    wholes = flat.wholes(model) if flat.is_loaded() else {}
     # (path, module, ids of the modules it is inside of while inside an alias); ancestors matter only for cycles
     pending: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
     while pending:
@@ -317,7 +317,7 @@ def _sparse_parts(tensor: Any) -> tuple[Part, ...]:
 
 
 def _attributes(state: dict[str, Any]) -> tuple[tuple[str, Attribute], ...]:
-    found = _ATTRIBUTES & state.keys()
+    found = _ATTRIBUTES.intersection(state)
     if not found:
         return ()
     kept: list[tuple[str, Attribute]] = []

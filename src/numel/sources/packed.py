@@ -65,10 +65,14 @@ def codes(torch: Any, module: Any, sizes: tuple[str, str]) -> Any | None:
     if type(rows) is not int or type(columns) is not int or module._modules:
         return None
     n = rows * columns
-    held = [t for group in (module._parameters, module._buffers) for t in group.values() if t is not None]
-    for tensor in held:  # the first one of most layers is their weight, and lazy ones are of floats
+    held: list[Any] = []
+    for tensor in (*module._parameters.values(), *module._buffers.values()):
+        if tensor is None:
+            continue
+        # the first one of most layers is their weight, and lazy ones are of floats
         if tensor.is_floating_point() and (torch.nn.parameter.is_lazy(tensor) or tensor.numel() >= n):
             return None
+        held.append(tensor)
     held = [t for t in held if not hasattr(type(t), "__tensor_flatten__")]
     # no library packs into 64 bits: those are positions, as of a sparse layer
     narrow = [t for t in held if _is_integer(t) and t.itemsize < 8]

@@ -20,6 +20,7 @@ _OWN = frozenset({
     "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_state_dict_hooks",
     "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
 })  # fmt: skip
+_PLAIN = frozenset({int, float, bool, str, type(None)})
 _CONTAINERS = (list, tuple, dict, deque)
 _DEEPEST = 4
 _MOST = 10_000  # things that one attribute is searched for
@@ -37,9 +38,10 @@ def held_outside(
     weights: list[tuple[str, int]] = []
     others: list[tuple[str, int]] = []
     for path, module in modules.items():
-        registered = module._parameters
-        for name, value in module.__dict__.items():
-            if name in _OWN or (id(module), name) in flat:
+        registered, state = module._parameters, module.__dict__
+        for name in [each for each in state if each not in _OWN]:
+            value = state[name]
+            if type(value) in _PLAIN or (id(module), name) in flat:
                 continue
             if not isinstance(value, (torch.Tensor, torch.nn.Module, *_CONTAINERS)):
                 continue

@@ -27,6 +27,7 @@ from numel.tracing.real_recorder import RealRecorder
 from numel.tracing.recorder import Recorder
 
 _SPREAD = "its weights are spread over processes"
+_META = torch.device("meta")
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
 
 
@@ -165,18 +166,20 @@ class Stage:
             text += "; the model is in eval mode: in training, dropout and batch statistics are kept as well"
         return Note("backward", "info", text)
 
-    def swap(self, every: Sequence[torch.nn.Module], beside: Sequence[torch.nn.Module] = ()) -> None:
+    def swap(
+        self, every: Sequence[torch.nn.Module], processes: Processes, beside: Sequence[torch.nn.Module] = ()
+    ) -> None:  # fmt: skip
         """Put stand-ins where the tensors of a model's modules, and of others beside it, are; the caller restores the
-        dictionaries that hold them.
+        dictionaries that hold them. `processes` is what the model shares with others.
 
         On meta and fake these have no data. For real a buffer is copied, since some kernels write to it unannounced,
         and a parameter is another object over the same data, so that gradients and flags go elsewhere. Replicas of a
         DataParallel are not made, and other processes take no part: one model runs the whole batch.
         """
-        self.processes = Processes(every)
-        if self.attempt.mode == "real" and self.processes.sharded:
+        self.processes = processes
+        if self.attempt.mode == "real" and processes.sharded:
             raise self.recorder.end(DataDependent(_SPREAD))
-        self.processes.leave()
+        processes.leave()
         for module in every:
             self._places += self._swapped(module)
         for module in beside:
@@ -208,8 +211,11 @@ class Stage:
             numbers.add(torch_private.storage_number(twin))
 
     def _stand_in(self, tensor: torch.Tensor, is_buffer: bool) -> Any:
-        lazy = torch.nn.parameter.is_lazy(tensor)
         mode = self.attempt.mode
+        if mode == "meta" and not is_buffer and self._is_plain(tensor):  # as most are
+            made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=_META)
+            return torch.nn.Parameter(made, tensor.requires_grad)
+        lazy = torch.nn.parameter.is_lazy(tensor)
         if lazy:
             device = torch.device("meta") if mode == "meta" else tensor.device
             kwargs: dict[str, Any] = {"device": device, "dtype": tensor.dtype}
@@ -245,6 +251,11 @@ class Stage:
         if is_buffer and not isinstance(tensor, torch.nn.Parameter):
             return made
         return _with_attributes(_like(tensor, made), tensor)
+
+    def _is_plain(self, tensor: torch.Tensor) -> bool:
+        """Whether nothing is to be known of a parameter but its shape, strides and element type."""
+        own = type(tensor) is torch.nn.Parameter and tensor.layout is torch.strided and not tensor.is_nested
+        return own and not tensor.__dict__ and not (self.processes is not None and self.processes.gathered)
 
     def _part(
         self, tensor: Any, is_buffer: bool, shape: Any = None, dtype: Any = None, like: Any = None

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from numel import collector, torch_private
+from numel import torch_private
 from numel.errors import InputsError
 from numel.facts.inputs import Inputs, InputSpec
 from numel.facts.note import Note
@@ -23,6 +23,7 @@ from numel.tracing.calls import Calls
 from numel.tracing.ends import DataDependent, NeedsDtype, NotAlike
 from numel.tracing.meta_recorder import UNCAST, MetaRecorder
 from numel.tracing.modes import Attempt, Stage
+from numel.tracing.processes import Processes
 from numel.tracing.real_recorder import RealRecorder
 from numel.tracing.recorder import Recorder
 from numel.tracing.repeats import Repeats
@@ -43,7 +44,6 @@ _MOST_ITEMS = 1000  # that are taken of an iterator
 MadeUp = frozenset["int | None"]
 
 
-@collector.paused()
 def trace(
     model: torch.nn.Module, inputs: Any, *, mode: str = "auto", made_up: MadeUp = frozenset(),
     training: Training | None = None, every_block: bool = False,
@@ -166,6 +166,7 @@ class _Run:
         self.tree = named_modules(model)
         self.every = [module for _, module in self.tree]
         self.kept: States | None = None
+        self.shared: Processes | None = None
         every = list(tensors(self.every))
         self.floating, self.device, self.allocated = _weights(every)
         # stand-ins of wrappers lack their parts, which a forward may ask for
@@ -202,6 +203,12 @@ class _Run:
         if self.kept is None:
             self.kept = States((*self.every, *self.beside), (self.given, self._loss))
         return self.kept
+
+    def _processes(self) -> Processes:
+        """What the model shares with other processes; looked at once."""
+        if self.shared is None:
+            self.shared = Processes(self.every)
+        return self.shared
 
     def decided(self, attempt: Attempt) -> Trace:
         """One attempt, begun anew whenever a consumer says what an input must be.
@@ -269,7 +276,7 @@ class _Run:
             went: list[Note] = []
             count = iter(range(1 << 30))
             try:
-                stage.swap(self.every, self.beside)
+                stage.swap(self.every, self._processes(), self.beside)
                 around = None
                 if self.repeats and isinstance(stage.recorder, MetaRecorder):
                     around = Repeats(self.tree, calls, stage.recorder, kept.drew, self.unlike).around
