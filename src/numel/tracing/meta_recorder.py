@@ -56,7 +56,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self.mixed = ""
         # the device whose autocast would be missed; where it is on from the start, the tracer knows
         self._uncast = None if torch.is_autocast_enabled(device.type) else device.type
-        self._cache: dict[Any, tuple[Any, ...]] = {}
+        self._cache: dict[Any, Any] = {}
 
     def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
         """`meta` stands for `origin`, whose value may be read as long as `meta` is not written to."""
@@ -283,7 +283,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         return value
 
     def _cached(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What `func` gives, made of what it gave for equal specs, where that was a tensor of its own."""
+        """What `func` gives, made of what it gave for equal specs: tensors of their own, or what it writes to."""
         parts: list[Any] = [func, torch.get_default_dtype()]  # what quotients of integers are of
         try:
             for a in args:
@@ -302,12 +302,13 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         if found is None:
             self._compare(func, args)
             outputs = func(*args, **(kwargs or {}))
-            fresh = type(outputs) is torch.Tensor and _is_fresh(outputs, args, kwargs)
-            self._cache[key] = (outputs.shape, outputs.stride(), outputs.dtype) if fresh else _ALIAS
+            self._cache[key] = _recipe(outputs, args, kwargs, in_place=bool(OPERATORS[func].mutated))
             return outputs
+        if type(found) is list:
+            return tuple([each if each is None else _empty(*each) for each in found])
         if found is _ALIAS:
             return func(*args, **(kwargs or {}))
-        return torch.empty_strided(found[0], found[1], dtype=found[2], device=_META)
+        return args[0] if found is _FIRST else _empty(*found)
 
     def _compare(self, func: Any, args: Any) -> None:
         """Remember a product of different types: meta kernels take it, others do not."""
@@ -319,16 +320,33 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 self.mixed = f"{name} got {' and '.join(sorted(kinds))}"
 
 
-_ALIAS = ()  # an output that may be an argument again
+_ALIAS = ("an output may be an argument again",)
+_FIRST = ("the output is the first argument",)
 
 
-def _is_fresh(made: torch.Tensor, args: Any, kwargs: Any) -> bool:
-    """Whether an output has a storage of its own, with room for it alone."""
-    number = torch_private.storage_number(made)
-    if number is None or any(torch_private.storage_number(each) == number for each in tensors_of((args, kwargs))):
+def _recipe(outputs: Any, args: Any, kwargs: Any, *, in_place: bool) -> Any:
+    """How to make outputs like these again: shape, strides and type of the one, or a list of those of several; else
+    which of the above holds."""
+    if in_place:
+        return _FIRST if outputs is args[0] else _ALIAS
+    several = outputs if type(outputs) is tuple else (outputs,)
+    made = [each for each in several if each is not None]
+    if not all(type(each) is torch.Tensor for each in made) or not _are_fresh(made, args, kwargs):
+        return _ALIAS
+    recipe = [each if each is None else (each.shape, each.stride(), each.dtype) for each in several]
+    return recipe if several is outputs else recipe[0]
+
+
+def _are_fresh(made: list[torch.Tensor], args: Any, kwargs: Any) -> bool:
+    """Whether each of some outputs has a storage of its own, with room for it alone."""
+    numbers = {torch_private.storage_number(each) for each in made}
+    given = {torch_private.storage_number(each) for each in tensors_of((args, kwargs))}
+    if None in numbers or len(numbers) < len(made) or numbers & given:
         return False
-    alike = torch.empty_strided(made.shape, made.stride(), dtype=made.dtype, device=_META)
-    return not made.storage_offset() and made.untyped_storage().nbytes() == alike.untyped_storage().nbytes()
+    return all(
+        not each.storage_offset() and each.untyped_storage().nbytes() == _twin(each).untyped_storage().nbytes()
+        for each in made
+    )
 
 
 def _is_floating(made: Any) -> bool:
@@ -336,7 +354,11 @@ def _is_floating(made: Any) -> bool:
 
 
 def _twin(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.empty_strided(tuple(tensor.shape), tensor.stride(), dtype=tensor.dtype, device=_META)
+    return _empty(tuple(tensor.shape), tensor.stride(), tensor.dtype)
+
+
+def _empty(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty_strided(shape, strides, dtype=dtype, device=_META)
 
 
 # the second tensor gives a shape or an element type alone, so a known first one stays known

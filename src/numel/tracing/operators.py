@@ -23,6 +23,9 @@ _SLOW_ON_META = frozenset({
     "aten.max_pool2d", "aten.avg_pool2d", "aten.adaptive_avg_pool2d", "aten.index",
 })  # fmt: skip
 
+_ITSELF = ((0, "self"),)  # what an operator in place writes to
+_FILLED = frozenset({"aten.copy_", "aten.fill_", "aten.masked_fill_", "aten.zero_"})  # in place, by no other's shape
+
 OF_ONE_TYPE = frozenset({
     "aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.linear", "aten.matmul", "aten.scaled_dot_product_attention",
 })  # fmt: skip
@@ -47,10 +50,13 @@ class Operator:
         self.is_item = self.name == READ
         self.chooses = chooses(self.name)
         self.by_shape = BY_SHAPE.get(self.name, by_data if torch_private.is_shaped_by_data(func) else None)
-        alone = not self.mutated and not self.view and not self.random and len(func._schema.returns) == 1
+        name = self.name.rpartition(".")[0]
+        pointwise = torch_private.is_pointwise(func)
+        alone = not self.mutated and not self.view and not self.random
         of_torch = self.name.startswith("aten.") and not (self.tells or self.is_item or self.by_shape)
-        slow = self.name.rpartition(".")[0] in _SLOW_ON_META and not self.mutated
-        self.cacheable = slow or (alone and (of_torch or torch_private.is_pointwise(func)))
+        slow = name in _SLOW_ON_META and not self.mutated
+        in_place = of_torch and self.mutated == _ITSELF and not self.random and (pointwise or name in _FILLED)
+        self.cacheable = slow or in_place or (alone and (of_torch or pointwise))
 
 
 OPERATORS: dict[Any, Operator] = {}
