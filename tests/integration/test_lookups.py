@@ -13,6 +13,7 @@ import transformers
 
 from numel import torch_private
 from numel.facts.trace import Trace
+from numel.tracing import meta_recorder
 from numel.tracing.arguments import tensors_of
 from numel.tracing.backward import Training
 from numel.tracing.meta_recorder import MetaRecorder
@@ -138,6 +139,54 @@ def told(outputs: Any, args: Any) -> list[Any]:
         found.append(([each is one for one in given], number in storages and storages.index(number)))
         storages.append(number)
     return found
+
+
+@pytest.mark.parametrize("most", [0, 1, 1 << 14])
+def test_what_one_trace_found_out_holds_in_the_next(most: int, monkeypatch: pytest.MonkeyPatch):
+    """Another element type of what is divided gives another trace, and back again the first one. With no room for
+    what was found out, or room for one operator, all runs again."""
+    monkeypatch.setattr(meta_recorder, "_RECIPES", held := {})
+    monkeypatch.setattr(meta_recorder, "_MOST_RECIPES", most)
+    before = torch.get_default_dtype()
+    made: list[Trace] = []
+    sizes: list[int] = []
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        torch.set_default_dtype(dtype)
+        try:
+            made.append(trace(Quotient(), "i64[4]", mode="meta"))
+        finally:
+            torch.set_default_dtype(before)
+        sizes.append(len(held))
+    assert [str(each.calls[0].outputs) for each in made] == ["f32[4]", "f64[4]", "f32[4]"]
+    assert all_of(made[0]) == all_of(made[2])
+    assert sizes == ([2, 4, 4] if most > 1 else [1, 1, 1])  # a sum and a quotient for each element type
+
+
+class Quotient(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + x) / x
+
+
+def test_what_keeps_recipes_keeps_nothing_of_a_model(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(meta_recorder, "_RECIPES", held := {})
+    for case in (Assorted(), torchvision.models.shufflenet_v2_x0_5()):
+        trace(case.eval(), "f32[5,7]" if isinstance(case, Assorted) else "f32[2,3,64,64]", mode="meta")
+    pending, kinds = [*held, *held.values()], set()
+    while pending:
+        each = pending.pop()
+        if isinstance(each, tuple | list):
+            pending += each
+        else:
+            kinds.add(type(each))
+    assert len(held) > 40
+    assert kinds <= {torch._ops.OpOverload, torch.dtype, torch.memory_format, type, int, float, bool, str, type(None)}
+
+
+def test_a_product_of_different_types_is_told_of_each_time():
+    """A real kernel refuses it; the model's own weights are single."""
+    for _ in range(2):
+        notes = trace(torch.nn.Linear(4, 2), "bf16[3,4]", mode="meta").notes
+        assert [note.code for note in notes] == ["mixed-dtypes"]
 
 
 class Refused(torch.nn.Module):

@@ -301,8 +301,14 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return func(*args, **(kwargs or {}))
         if found is None:
             self._compare(func, args)
+            found = self._cache[key] = _RECIPES.get(key)
+        if found is None:
             outputs = func(*args, **(kwargs or {}))
-            self._cache[key] = _recipe(outputs, args, kwargs, in_place=bool(OPERATORS[func].mutated))
+            found = self._cache[key] = _recipe(outputs, args, kwargs, in_place=bool(OPERATORS[func].mutated))
+            if OPERATORS[func].of_torch and all(map(_is_plain, (*args, *(kwargs or {}).values()))):
+                if len(_RECIPES) >= _MOST_RECIPES:
+                    _RECIPES.clear()
+                _RECIPES[key] = found
             return outputs
         if type(found) is list:
             return tuple([each if each is None else _empty(*each) for each in found])
@@ -320,8 +326,18 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 self.mixed = f"{name} got {' and '.join(sorted(kinds))}"
 
 
+_RECIPES: dict[Any, Any] = {}  # of torch's own operators: those hold in every run
+_MOST_RECIPES = 1 << 14
+_PLAIN = _SCALARS | {torch.dtype, torch.device, torch.layout, torch.memory_format}
 _ALIAS = ("an output may be an argument again",)
 _FIRST = ("the output is the first argument",)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a key keeps nothing alive for this argument."""
+    if type(value) is list:
+        return all(type(each) in _SCALARS or isinstance(each, torch.Tensor) for each in value)
+    return type(value) in _PLAIN or isinstance(value, torch.Tensor)
 
 
 def _recipe(outputs: Any, args: Any, kwargs: Any, *, in_place: bool) -> Any:

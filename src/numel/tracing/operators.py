@@ -36,8 +36,8 @@ SHAPED_LIKE = frozenset(f"aten.{name}" for name in _LIKE.split())
 class Operator:
     """What has to be known of an operator before it runs, looked up once."""
 
-    __slots__ = ("asks", "by_shape", "cacheable", "chooses", "composite", "is_item", "mutated", "name", "random",
-                 "tells", "view")  # fmt: skip
+    __slots__ = ("asks", "by_shape", "cacheable", "chooses", "composite", "is_item", "mutated", "name", "of_torch",
+                 "random", "tells", "view")  # fmt: skip
 
     def __init__(self, func: Any) -> None:
         self.name = str(func)
@@ -53,10 +53,11 @@ class Operator:
         name = self.name.rpartition(".")[0]
         pointwise = torch_private.is_pointwise(func)
         alone = not self.mutated and not self.view and not self.random
-        of_torch = self.name.startswith("aten.") and not (self.tells or self.is_item or self.by_shape)
+        self.of_torch = self.name.startswith("aten.")
+        known = self.of_torch and not (self.tells or self.is_item or self.by_shape)
         slow = name in _SLOW_ON_META and not self.mutated
-        in_place = of_torch and self.mutated == _ITSELF and not self.random and (pointwise or name in _FILLED)
-        self.cacheable = slow or in_place or (alone and (of_torch or pointwise))
+        in_place = known and self.mutated == _ITSELF and not self.random and (pointwise or name in _FILLED)
+        self.cacheable = slow or in_place or (alone and (known or pointwise))
 
 
 OPERATORS: dict[Any, Operator] = {}
