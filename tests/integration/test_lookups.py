@@ -226,6 +226,29 @@ class Counted(torch.nn.Module):
         return x.repeat(int(self.count), 1) if self.repeats else x
 
 
+class Averaged(torch.nn.Module):
+    """Repeats its input as often as the mean of all batches says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(1, momentum=1.0)
+        self.norm.running_mean.fill_(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x).repeat(1 + int(self.norm.running_mean), 1)
+
+
+@pytest.mark.parametrize("training", [None, Training()], ids=["forward", "step"])
+def test_running_statistics_are_not_read_as_they_were(training: Training | None):
+    """No schema says that they are written to. The mean of zeros is 0: four rows stay four; a mean of 2 made twelve."""
+    model, x = Averaged(), torch.zeros(4, 1)
+    found = trace(model, x, training=training).calls[0].outputs
+    assert model.norm.running_mean == 2
+    assert tuple(found.shape) == tuple(model(x).shape) == (4, 1)
+    model.eval().norm.running_mean.fill_(2)  # where nothing is averaged, it is read
+    assert trace(model, x, mode="meta").calls[0].outputs.shape == (12, 1)
+
+
 def test_what_was_written_to_by_a_looked_up_operator_is_not_read_as_it_was():
     """A count that was 2 is 3 when it is read: three times two rows."""
     model = torch.nn.Sequential(Counted(False), Counted(False), Counted(True))

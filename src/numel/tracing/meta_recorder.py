@@ -121,9 +121,10 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                     only_meta &= value.is_meta
                 elif isinstance(value, torch.device):
                     only_meta &= value.type == "meta"
-        if known.mutated:
+        if known.writes:
             for tensor in written(known, args, kwargs or {}):
                 self._before_write(tensor)
+                self._origins.pop(id(tensor), None)
         if not (only_meta and metas):
             outputs = self._mixed(known, func, args, kwargs or {})
         elif known.by_shape is not None:
