@@ -18,8 +18,8 @@ _MODEL = ("parameter", "buffer")
 class Memory:
     """The storages that a run makes, told apart by their numbers for as long as they live.
 
-    `saved` is called with each tensor that autograd saves. A storage that a parameter or a buffer holds is no saved
-    one, and each is saved once.
+    `saved` is called with each tensor that autograd saves, and `needed` where that is used. A storage that a parameter
+    or a buffer holds is no saved one, and each is saved once.
     """
 
     __slots__ = ("_calls", "_categories", "_events", "_kept", "_live", "_ops")
@@ -55,8 +55,8 @@ class Memory:
             for each in torch_private.inner(tensor):
                 self._made(each, call, category)
 
-    def saved(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Autograd keeps a tensor. Returns it."""
+    def saved(self, tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """Autograd keeps a tensor. Returns what `needed` is to be given."""
         for each in torch_private.inner(tensor):
             number = torch_private.storage_number(each)
             if number is None:
@@ -66,6 +66,17 @@ class Memory:
             if storage not in self._kept:
                 self._kept.add(storage)
                 self._events.append(("save", len(self._ops) - 1, nbytes, self._calls.current, storage))
+        return tensor, tensor._version
+
+    def needed(self, kept: tuple[torch.Tensor, int]) -> torch.Tensor:
+        """A tensor that was kept. Raises as torch does where it was written to since, which it does not look for where
+        anything is called with what it saves."""
+        tensor, version = kept
+        if tensor._version != version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: its "
+                f"shape is {list(tensor.shape)}, its version {tensor._version}, and {version} was expected"
+            )
         return tensor
 
     def forget(self, since: int) -> None:

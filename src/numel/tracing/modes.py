@@ -94,7 +94,7 @@ class Stage:
             if self.memory is not None:
                 if self.attempt.mode == "meta":
                     stack.enter_context(torch_private.choosing_as_on_cpu(self._refused))
-                stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self.memory.saved, _itself))
+                stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self.memory.saved, self.memory.needed))
                 self.recorder.nodes = Nodes(self._calls)
         else:
             stack.enter_context(torch.no_grad() if self.attempt.mode == "real" else nullcontext())
@@ -316,10 +316,6 @@ class Stage:
             return torch.randint(0, spec.below, spec.shape, device=self.device).to(dtype)
         fill = 1 if dtype is torch.bool else 0
         return torch.full(spec.shape, fill, dtype=dtype, device=self.device)
-
-
-def _itself(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
 
 
 def _like(origin: torch.Tensor, made: torch.Tensor) -> torch.nn.Parameter:
