@@ -52,6 +52,9 @@ class Memory:
         """Tensors that an operator put out: those in storages that were not there before."""
         category = "activation" if phase in ("forward", "recompute") else "temporary"
         for tensor in outputs:
+            if type(tensor) is torch.Tensor:
+                self._made(tensor, call, category)
+                continue
             for each in torch_private.inner(tensor):
                 self._made(each, call, category)
 

@@ -24,13 +24,12 @@ from numel.tracing.ends import DataDependent
 from numel.tracing.operators import OF_ONE_TYPE, OPERATORS, Operator, is_mask, written
 from numel.tracing.recorder import Recorder
 from numel.tracing.routers import MOST_KNOWN, Routers
-from numel.tracing.specs import spec_of, spec_of_tensor
+from numel.tracing.specs import SCALARS, spec_of, spec_of_tensor
 from numel.tracing.undecided import Undecided
 
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
 _MOST_CONSTANT = 1 << 22  # bytes of a tensor that is worth keeping real: each is held until the run ends
-_SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 UNCAST = "autocast is on and does not reach meta tensors"
 
@@ -94,7 +93,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         specs: list[Value] = []
         for value in args:
             kind = type(value)
-            if kind in _SCALARS:
+            if kind in SCALARS:
                 specs.append(value)
             elif isinstance(value, torch.Tensor):
                 specs.append(spec_of_tensor(value))
@@ -102,17 +101,23 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                     metas += 1
                 else:
                     only_meta = False
+            elif kind is list or kind is tuple:
+                inside: list[Value] = []
+                for each in value:
+                    if type(each) in SCALARS:
+                        inside.append(each)
+                        continue
+                    inside.append(spec_of(each, 1))
+                    if isinstance(each, torch.Tensor):
+                        if each.is_meta:
+                            metas += 1
+                        else:
+                            only_meta = False
+                specs.append(tuple(inside))
             else:
                 specs.append(spec_of(value))
                 if kind is torch.device:
                     only_meta &= value.type == "meta"
-                elif kind is list or kind is tuple:
-                    for each in value:
-                        if isinstance(each, torch.Tensor):
-                            if each.is_meta:
-                                metas += 1
-                            else:
-                                only_meta = False
         options: tuple[tuple[str, Value], ...] = ()
         if kwargs:
             options = tuple([(name, spec_of(value)) for name, value in kwargs.items()])
@@ -288,12 +293,17 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         parts: list[Any] = [func, torch.get_default_dtype()]  # what quotients of integers are of
         try:
             for a in args:
-                if isinstance(a, torch.Tensor):
+                kind = type(a)
+                if kind in SCALARS:  # 1, 1.0 and True are equal and give other element types
+                    parts += (a, kind)
+                elif isinstance(a, torch.Tensor):
                     parts += (a.shape, a.stride(), a.dtype)
-                elif type(a) is list and any(isinstance(each, torch.Tensor) for each in a):
-                    parts.append(tuple(each if each is None else (each.shape, each.stride(), each.dtype) for each in a))
-                else:  # 1, 1.0 and True are equal and give other element types
-                    parts += (tuple(a) if type(a) is list else a, type(a))
+                elif kind is list:
+                    parts.append(tuple([
+                        each if type(each) in SCALARS else (each.shape, each.stride(), each.dtype) for each in a
+                    ]))  # fmt: skip
+                else:
+                    parts += (a, kind)
             for name, a in kwargs.items() if kwargs else ():
                 parts.append((name, (a.shape, a.stride(), a.dtype) if isinstance(a, torch.Tensor) else (a, type(a))))
             key = tuple(parts)
@@ -329,7 +339,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
 
 _RECIPES: dict[Any, Any] = {}  # of torch's own operators: those hold in every run
 _MOST_RECIPES = 1 << 14
-_PLAIN = _SCALARS | {torch.dtype, torch.device, torch.layout, torch.memory_format}
+_PLAIN = SCALARS | {torch.dtype, torch.device, torch.layout, torch.memory_format}
 _ALIAS = ("an output may be an argument again",)
 _FIRST = ("the output is the first argument",)
 
@@ -337,7 +347,7 @@ _FIRST = ("the output is the first argument",)
 def _is_plain(value: Any) -> bool:
     """Whether a key keeps nothing alive for this argument."""
     if type(value) is list:
-        return all(type(each) in _SCALARS or isinstance(each, torch.Tensor) for each in value)
+        return all(type(each) in SCALARS or isinstance(each, torch.Tensor) for each in value)
     return type(value) in _PLAIN or isinstance(value, torch.Tensor)
 
 
