@@ -234,6 +234,56 @@ def test_a_backward_pass_that_stops_makes_lower_bounds_of_every_module():
     assert each["a"].backward_flops == 0
 
 
+class Overwriting(nn.Module):
+    """Writes to something after it was used: what that was is kept by an exponential, by a product, or by nothing."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.norm = nn.BatchNorm1d(3)
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.norm(x))  # which writes to running statistics that it also keeps, and may
+        y = x.mul(self.weight).mul_(2)
+        match self.how:
+            case "the result":
+                y = y.exp()
+                y.mul_(2)
+            case "a factor":
+                z = y * self.weight
+                y.t()[:1].zero_()
+                y = z
+            case "a weight":
+                y = y * self.weight
+                with torch.no_grad():
+                    self.weight.mul_(0.5)
+            case "a sum":
+                y = (y + 1).mul_(2).relu_()
+            case "data":
+                y = y.exp()
+                y.data.mul_(2)
+        return y
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("how", ["the result", "a factor", "a weight", "a sum", "data"])
+def test_a_step_that_torch_refuses_since_what_it_needs_was_written_to_is_refused(how, mode):
+    found = numel.summary(Overwriting(how), "f32[2,3]", mode=mode, backward=True).trace.failure
+    said = []
+    try:
+        Overwriting(how)(torch.randn(2, 3)).mean().backward()
+    except RuntimeError as error:
+        said.append(str(error))
+    if how in ("a sum", "data"):
+        assert (said, found) == ([], None)
+    else:
+        assert found is not None
+        assert found.phase == "backward"
+        assert all("modified by an inplace operation" in words for words in (*said, found.message))
+        assert len(said) == 1
+
+
 # ── what is kept ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -274,6 +274,26 @@ def test_statistics_do_not_move_and_masks_do_not_use_up_random_numbers_in_traini
 FEATURES: dict[str, Any] = {}
 
 
+class Averaging(nn.Module):
+    """Keeps running statistics that are no buffers, so that the forward writes to what the user has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statistics = torch.full((2, 3), 2.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.batch_norm(x, *self.statistics.unbind(), training=True, momentum=1.0)
+
+
+@pytest.mark.parametrize("mode", ["auto", "fake", "real"])
+def test_statistics_that_are_no_buffers_do_not_move_either(mode):
+    model = Averaging()
+    assert trace(model, torch.ones(4, 3), mode=mode).failure is None
+    assert torch.equal(model.statistics, torch.full((2, 3), 2.0))
+    model(torch.ones(4, 3))
+    assert torch.equal(model.statistics, torch.tensor([[1.0] * 3, [0.0] * 3]))  # mean and variance of ones
+
+
 def test_what_a_hook_puts_into_a_global_dictionary_is_taken_out_again():
     """As in a notebook, where feature maps are collected by hooks."""
     layer = nn.Linear(8, 8)

@@ -34,8 +34,8 @@ def room_of(name: str, args: Any, made: Any) -> int:
 class Memory:
     """The storages that a run makes, told apart by their numbers for as long as they live.
 
-    `saved` is called with each tensor that autograd saves. A storage that a parameter or a buffer holds is no saved
-    one, and each is saved once.
+    `saved` is called with each tensor that autograd saves, and `needed` where that is used. A storage that a parameter
+    or a buffer holds is no saved one, and each is saved once.
     """
 
     __slots__ = ("_calls", "_categories", "_events", "_kept", "_live", "_makers", "_ops")
@@ -72,6 +72,9 @@ class Memory:
         `node` is the number of the autograd node that runs (-1: none)."""
         category = "activation" if phase in ("forward", "recompute") else "temporary"
         for tensor in outputs:
+            if type(tensor) is torch.Tensor:
+                self._made(tensor, call, category, node, room)
+                continue
             for each in torch_private.inner(tensor):
                 self._made(each, call, category, node, room)
 
@@ -80,8 +83,8 @@ class Memory:
         known = self._live.get(torch_private.storage_number(tensor) or 0)
         return None if known is None else self._makers[known[2]]
 
-    def saved(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Autograd keeps a tensor. Returns what to keep of it."""
+    def saved(self, tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """Autograd keeps a tensor. Returns what `needed` is to be given."""
         for each in torch_private.inner(tensor):
             number = torch_private.storage_number(each)
             if number is None:
@@ -91,13 +94,24 @@ class Memory:
             if storage not in self._kept:
                 self._kept.add(storage)
                 self._events.append(("save", len(self._ops) - 1, nbytes, self._calls.current, storage))
-        return torch_private.without_own_node(tensor)
+        return torch_private.without_own_node(tensor), tensor._version
 
     def unseen(self) -> None:
         """Autograd may keep tensors that `saved` is not told of."""
         self._events.append(("save", len(self._ops) - 1, 0, self._calls.current, len(self._categories)))
         self._categories.append(UNTOLD)
         self._makers.append(-1)
+
+    def needed(self, kept: tuple[torch.Tensor, int]) -> torch.Tensor:
+        """A tensor that was kept. Raises as torch does where it was written to since, which it does not look for where
+        anything is called with what it saves."""
+        tensor, version = kept
+        if tensor._version != version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: its "
+                f"shape is {list(tensor.shape)}, its version {tensor._version}, and {version} was expected"
+            )
+        return tensor
 
     def forget(self, since: int) -> None:
         """The operators from there on are not told of: what they made and is still there was there after the one before

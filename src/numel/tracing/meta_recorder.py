@@ -24,14 +24,13 @@ from numel.tracing.in_place import ASKED, as_unwatched
 from numel.tracing.operators import OF_ONE_TYPE, OPERATORS, Operator, is_mask, written
 from numel.tracing.recorder import Recorder
 from numel.tracing.routers import MOST_KNOWN, Routers
-from numel.tracing.specs import spec_of, spec_of_tensor
+from numel.tracing.specs import SCALARS, spec_of, spec_of_tensor
 from numel.tracing.undecided import Undecided
 
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
 _MOST_CONSTANT = 1 << 22  # bytes of a tensor that is worth keeping real: each is held until the run ends
 _Held = torch.Tensor | weakref.ref[torch.Tensor]
-_SCALARS = frozenset({int, float, bool, str, type(None), complex})
 
 UNCAST = "autocast is on and does not reach meta tensors"
 
@@ -58,7 +57,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         self.mixed = ""
         # the device whose autocast would be missed; where it is on from the start, the tracer knows
         self._uncast = None if torch.is_autocast_enabled(device.type) else device.type
-        self._cache: dict[Any, tuple[Any, ...]] = {}
+        self._cache: dict[Any, Any] = {}
 
     def remember(self, meta: torch.Tensor, origin: torch.Tensor) -> None:
         """`meta` stands for `origin`, whose value may be read as long as `meta` is not written to."""
@@ -98,7 +97,7 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         specs: list[Value] = []
         for value in args:
             kind = type(value)
-            if kind in _SCALARS:
+            if kind in SCALARS:
                 specs.append(value)
             elif isinstance(value, torch.Tensor):
                 specs.append(spec_of_tensor(value))
@@ -106,17 +105,23 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                     metas += 1
                 else:
                     only_meta = False
+            elif kind is list or kind is tuple:
+                inside: list[Value] = []
+                for each in value:
+                    if type(each) in SCALARS:
+                        inside.append(each)
+                        continue
+                    inside.append(spec_of(each, 1))
+                    if isinstance(each, torch.Tensor):
+                        if each.is_meta:
+                            metas += 1
+                        else:
+                            only_meta = False
+                specs.append(tuple(inside))
             else:
                 specs.append(spec_of(value))
                 if kind is torch.device:
                     only_meta &= value.type == "meta"
-                elif kind is list or kind is tuple:
-                    for each in value:
-                        if isinstance(each, torch.Tensor):
-                            if each.is_meta:
-                                metas += 1
-                            else:
-                                only_meta = False
         options: tuple[tuple[str, Value], ...] = ()
         if kwargs:
             options = tuple([(name, spec_of(value)) for name, value in kwargs.items()])
@@ -125,9 +130,10 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                     only_meta &= value.is_meta
                 elif isinstance(value, torch.device):
                     only_meta &= value.type == "meta"
-        if known.mutated:
+        if known.writes:
             for tensor in written(known, args, kwargs or {}):
                 self._before_write(tensor)
+                self._origins.pop(id(tensor), None)
         if not (only_meta and metas):
             outputs = self._mixed(known, func, args, kwargs or {})
         elif known.by_shape is not None:
@@ -293,16 +299,21 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
         return value
 
     def _cached(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What `func` gives, made of what it gave for equal specs, where that was a tensor of its own."""
+        """What `func` gives, made of what it gave for equal specs: tensors of their own, or what it writes to."""
         parts: list[Any] = [func, torch.get_default_dtype()]  # what quotients of integers are of
         try:
             for a in args:
-                if isinstance(a, torch.Tensor):
+                kind = type(a)
+                if kind in SCALARS:  # 1, 1.0 and True are equal and give other element types
+                    parts += (a, kind)
+                elif isinstance(a, torch.Tensor):
                     parts += (a.shape, a.stride(), a.dtype)
-                elif type(a) is list and any(isinstance(each, torch.Tensor) for each in a):
-                    parts.append(tuple(each if each is None else (each.shape, each.stride(), each.dtype) for each in a))
-                else:  # 1, 1.0 and True are equal and give other element types
-                    parts += (tuple(a) if type(a) is list else a, type(a))
+                elif kind is list:
+                    parts.append(tuple([
+                        each if type(each) in SCALARS else (each.shape, each.stride(), each.dtype) for each in a
+                    ]))  # fmt: skip
+                else:
+                    parts += (a, kind)
             for name, a in kwargs.items() if kwargs else ():
                 parts.append((name, (a.shape, a.stride(), a.dtype) if isinstance(a, torch.Tensor) else (a, type(a))))
             key = tuple(parts)
@@ -311,13 +322,20 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
             return func(*args, **(kwargs or {}))
         if found is None:
             self._compare(func, args)
+            found = self._cache[key] = _RECIPES.get(key)
+        if found is None:
             outputs = func(*args, **(kwargs or {}))
-            fresh = type(outputs) is torch.Tensor and _is_fresh(outputs, args, kwargs)
-            self._cache[key] = (outputs.shape, outputs.stride(), outputs.dtype) if fresh else _ALIAS
+            found = self._cache[key] = _recipe(outputs, args, kwargs, in_place=bool(OPERATORS[func].mutated))
+            if OPERATORS[func].of_torch and all(map(_is_plain, (*args, *(kwargs or {}).values()))):
+                if len(_RECIPES) >= _MOST_RECIPES:
+                    _RECIPES.clear()
+                _RECIPES[key] = found
             return outputs
+        if type(found) is list:
+            return tuple([each if each is None else _empty(*each) for each in found])
         if found is _ALIAS:
             return func(*args, **(kwargs or {}))
-        return torch.empty_strided(found[0], found[1], dtype=found[2], device=_META)
+        return args[0] if found is _FIRST else _empty(*found)
 
     def _compare(self, func: Any, args: Any) -> None:
         """Remember a product of different types: meta kernels take it, others do not."""
@@ -329,16 +347,43 @@ class MetaRecorder(Recorder):  # type: ignore[no-untyped-call]
                 self.mixed = f"{name} got {' and '.join(sorted(kinds))}"
 
 
-_ALIAS = ()  # an output that may be an argument again
+_RECIPES: dict[Any, Any] = {}  # of torch's own operators: those hold in every run
+_MOST_RECIPES = 1 << 14
+_PLAIN = SCALARS | {torch.dtype, torch.device, torch.layout, torch.memory_format}
+_ALIAS = ("an output may be an argument again",)
+_FIRST = ("the output is the first argument",)
 
 
-def _is_fresh(made: torch.Tensor, args: Any, kwargs: Any) -> bool:
-    """Whether an output has a storage of its own, with room for it alone."""
-    number = torch_private.storage_number(made)
-    if number is None or any(torch_private.storage_number(each) == number for each in tensors_of((args, kwargs))):
+def _is_plain(value: Any) -> bool:
+    """Whether a key keeps nothing alive for this argument."""
+    if type(value) is list:
+        return all(type(each) in SCALARS or isinstance(each, torch.Tensor) for each in value)
+    return type(value) in _PLAIN or isinstance(value, torch.Tensor)
+
+
+def _recipe(outputs: Any, args: Any, kwargs: Any, *, in_place: bool) -> Any:
+    """How to make outputs like these again: shape, strides and type of the one, or a list of those of several; else
+    which of the above holds."""
+    if in_place:
+        return _FIRST if outputs is args[0] else _ALIAS
+    several = outputs if type(outputs) is tuple else (outputs,)
+    made = [each for each in several if each is not None]
+    if not all(type(each) is torch.Tensor for each in made) or not _are_fresh(made, args, kwargs):
+        return _ALIAS
+    recipe = [each if each is None else (each.shape, each.stride(), each.dtype) for each in several]
+    return recipe if several is outputs else recipe[0]
+
+
+def _are_fresh(made: list[torch.Tensor], args: Any, kwargs: Any) -> bool:
+    """Whether each of some outputs has a storage of its own, with room for it alone."""
+    numbers = {torch_private.storage_number(each) for each in made}
+    given = {torch_private.storage_number(each) for each in tensors_of((args, kwargs))}
+    if None in numbers or len(numbers) < len(made) or numbers & given:
         return False
-    alike = torch.empty_strided(made.shape, made.stride(), dtype=made.dtype, device=_META)
-    return not made.storage_offset() and made.untyped_storage().nbytes() == alike.untyped_storage().nbytes()
+    return all(
+        not each.storage_offset() and each.untyped_storage().nbytes() == _twin(each).untyped_storage().nbytes()
+        for each in made
+    )
 
 
 def _is_floating(made: Any) -> bool:
@@ -346,7 +391,11 @@ def _is_floating(made: Any) -> bool:
 
 
 def _twin(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.empty_strided(tuple(tensor.shape), tensor.stride(), dtype=tensor.dtype, device=_META)
+    return _empty(tuple(tensor.shape), tensor.stride(), tensor.dtype)
+
+
+def _empty(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty_strided(shape, strides, dtype=dtype, device=_META)
 
 
 # the second tensor gives a shape or an element type alone, so a known first one stays known

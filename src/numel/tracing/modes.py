@@ -97,7 +97,7 @@ class Stage:
                 if self.attempt.mode == "meta":
                     stack.enter_context(torch_private.choosing_as_on_cpu(self._refused))
                 stack.enter_context(
-                    torch_private.saving_but_in_transforms(self.memory.saved, _itself, self._unseen)
+                    torch_private.saving_but_in_transforms(self.memory.saved, self.memory.needed, self._unseen)
                 )  # fmt: skip
                 self.recorder.nodes = Nodes(self._calls)
         else:
@@ -342,10 +342,6 @@ class Stage:
             return torch.randint(0, spec.below, spec.shape, device=self.device).to(dtype)
         fill = 1 if dtype is torch.bool else 0
         return torch.full(spec.shape, fill, dtype=dtype, device=self.device)
-
-
-def _itself(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
 
 
 def _like(origin: torch.Tensor, made: torch.Tensor) -> torch.nn.Parameter:

@@ -15,6 +15,7 @@ from numel.facts.trace import TensorSpec, Value
 _SPECS: dict[tuple[Any, Any], TensorSpec] = {}
 _MOST_SPECS = 100_000
 _DEEPEST = 8
+SCALARS = frozenset({int, float, bool, str, type(None), complex})
 _NESTED = "<NestedTensor>"
 
 
@@ -43,9 +44,11 @@ def spec_of_tensor(tensor: torch.Tensor) -> Value:
 def spec_of(value: Any, deep: int = 0) -> Value:
     """The spec of a nested value. Mappings and dataclasses become mappings by field; objects that hold tensors
     (distributions, caches) become mappings of their attributes; any other object becomes its class name."""
+    if type(value) in SCALARS:
+        return value
     if isinstance(value, torch.Tensor):
         return spec_of_tensor(value)
-    if value is None or isinstance(value, bool | int | float | str | complex):
+    if isinstance(value, int | float | str | complex):
         return value
     if deep > _DEEPEST:
         return f"<{type(value).__name__}>"
