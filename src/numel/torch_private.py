@@ -530,6 +530,54 @@ def fsdp_parameters(state: Any) -> Iterator[tuple[torch.Tensor, tuple[int, ...],
             yield each.sharded_param, tuple(each._orig_size), seen, spread
 
 
+class Flattened(NamedTuple):
+    """A parameter that a FullyShardedDataParallel keeps in a flat one: where it belongs, and as a forward sees it."""
+
+    owner: torch.nn.Module
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class Flat(NamedTuple):
+    """What a FullyShardedDataParallel wraps, the parameters in its flat one, of which this process may hold no more
+    than a part, and the element type that it casts to what a forward gets."""
+
+    wrapped: torch.nn.Module
+    held: torch.Tensor | None
+    parameters: tuple[Flattened, ...]
+    sharded: bool
+    cast: torch.dtype | None
+    length: int = 0
+
+
+def flat(module: torch.nn.Module, *, outermost: bool = True) -> Flat | None:
+    """What there is to know of a FullyShardedDataParallel; `None` for any other module."""
+    file = sys.modules.get("torch.distributed.fsdp.fully_sharded_data_parallel")
+    kind: Any = getattr(file, "FullyShardedDataParallel", None)
+    if kind is None or not isinstance(module, kind):
+        return None
+    whole: Any = module
+    policy = whole.mixed_precision
+    casts = policy.cast_root_forward_inputs if outermost else policy.cast_forward_inputs
+    handle = whole._handle
+    held = None if handle is None else handle.flat_param
+    if held is None:
+        return Flat(whole._fsdp_wrapped_module, None, (), False, policy.param_dtype if casts else None)
+    seen = policy.param_dtype if policy.param_dtype and held.is_floating_point() else held.dtype
+    own = [
+        Flattened(info.module, info.param_name, tuple(shape), seen)
+        for info, shape in zip(held._param_infos, held._shapes, strict=True)
+    ]
+    of = {(id(each.owner), each.name): each for each in own}
+    for info in held._shared_param_infos:
+        first = of[id(info.prim_module), info.prim_param_name]
+        own.append(Flattened(info.module, info.param_name, first.shape, first.dtype))
+    sharded = handle.uses_sharded_strategy and handle.world_size > 1
+    length = held._unpadded_unsharded_size.numel()
+    return Flat(whole._fsdp_wrapped_module, held, tuple(own), sharded, policy.param_dtype if casts else None, length)
+
+
 def fsdp_casts(state: Any) -> tuple[torch.dtype | None, torch.dtype | None]:
     """The element types that FSDP casts floating inputs and outputs of a forward to."""
     policy = state._mp_policy

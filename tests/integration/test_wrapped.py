@@ -153,6 +153,63 @@ def test_fsdp_in_mixed_precision_runs_in_the_type_that_it_gathers(mesh):
     assert report.exact
 
 
+def flat(**how: Any) -> nn.Module:
+    """Of the older FSDP, the inner and the outer module each with a flat parameter of its own."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    how = {"device_id": torch.device("cpu"), **how}
+    inner, relu, outer = plain()
+    return FullyShardedDataParallel(nn.Sequential(FullyShardedDataParallel(inner, **how), relu, outer), **how)  # type: ignore[no-any-return]
+
+
+def held(model: nn.Module) -> dict[str, Any]:
+    """What a user holds of a model of flat parameters: these, and the objects of every module."""
+    found: dict[str, Any] = {"process": process()}
+    for path, module in model.named_modules():
+        for name, value in module.__dict__.items():
+            inside = {key: id(each) for key, each in value.items()} if isinstance(value, dict) else None
+            found[f"{path}: {name}"] = (id(value), inside)
+    for path, parameter in model.named_parameters():
+        found[f"tensor {path}"] = (parameter.device.type, parameter._version, parameter.tolist(), parameter.grad)
+    return found
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["by parameter", "flat alone"])
+@pytest.mark.parametrize("mode", ["auto", "meta", "fake"])
+def test_flat_parameters_count_as_a_whole_and_compute_as_what_they_are_of(whole, mode):
+    model = flat(use_orig_params=whole)
+    before = held(model)
+    report = numel.summary(model, INPUTS, mode=mode)
+    assert (report.totals.params, report.totals.nbytes) == (PARAMS, 4 * PARAMS)
+    assert report.totals.local_nbytes == 4 * PARAMS // PROCESSES
+    assert totals(model) == report.totals
+    assert (report.macs, report.exact) == (MACS, True)
+    assert [note.code for note in report.notes] == ["gathered"]
+    assert differences(before, held(model)) == {}
+
+
+def test_flat_parameters_are_cast_as_mixed_precision_says():
+    from torch.distributed.fsdp import MixedPrecision
+
+    report = numel.summary(flat(mixed_precision=MixedPrecision(param_dtype=torch.bfloat16)), INPUTS)
+    products = [op for op in report.ops if op.op == "aten.linear.default"]
+    assert {str(spec.dtype) for op in products for spec in (*op.args[:2], *op.outputs)} == {"bfloat16"}
+    assert (report.macs, report.exact) == (MACS, True)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["by parameter", "flat alone"])
+@pytest.mark.parametrize("mode", ["auto", "real"])
+def test_a_flat_parameter_that_is_all_here_runs_for_real(whole, mode):
+    from torch.distributed.fsdp import ShardingStrategy
+
+    model = flat(use_orig_params=whole, sharding_strategy=ShardingStrategy.NO_SHARD)
+    before = held(model)
+    report = numel.summary(model, INPUTS, mode=mode, backward=True)
+    assert (report.totals.params, report.macs, report.exact) == (PARAMS, MACS, True)
+    assert report.saved_nbytes == numel.summary(plain(), INPUTS, backward=True).saved_nbytes
+    assert differences(before, held(model)) == {}
+
+
 def parallel(mesh: Any) -> nn.Module:
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
@@ -187,7 +244,7 @@ def test_fsdp_over_tensor_parallel_parts_gathers_over_the_one_and_splits_over_th
 
 def test_weights_of_other_processes_are_never_waited_for(mesh):
     """On the real model a forward would: it is not begun, and says why."""
-    for model in (sharded(mesh), parallel(mesh)):
+    for model in (sharded(mesh), parallel(mesh), flat()):
         report = numel.summary(model, INPUTS, mode="real")
         assert report.trace.failure.message == "its weights are spread over processes"
         assert not report.exact

@@ -17,7 +17,7 @@ from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
 from numel.facts.tensor import Part, Role, TensorRecord
 from numel.facts.totals import Totals
-from numel.sources import exported, unregistered
+from numel.sources import exported, flat, unregistered
 from numel.sources import packed as packing
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def totals(model: torch.nn.Module) -> Totals:
     """
     import torch
 
+    if flat.is_loaded() and flat.wholes(list(model.modules())):
+        return snapshot(model).totals
     is_lazy = torch.nn.parameter.is_lazy
     params = trainable = buffers = packed = nbytes = local = tied = unknown = 0
     modules_seen: set[int] = set()
@@ -179,6 +181,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
     type_names: dict[type, str] = {}
     packs: dict[type, packing.Packs] = {}
     configured: set[int] = set()
+    wholes = flat.wholes(list(model.modules())) if flat.is_loaded() else {}
     # (path, module, ids of the modules it is inside of while inside an alias); ancestors matter only for cycles
     pending: list[tuple[str, Any, tuple[int, ...]]] = [("", model, ())]
     while pending:
@@ -209,6 +212,8 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
             if tensor is not None:
                 place = prefix + name
                 tensors.append(_record(torch, place, tensor, "parameter", True, first_tensor, storages))
+                if wholes and wholes.get((key, name), tensors[-1].shape) != tensors[-1].shape:
+                    tensors[-1] = flat.whole(tensors[-1], wholes[key, name])
                 if id(tensor) in only_buffers:
                     at = only_buffers.pop(id(tensor))
                     tensors[at] = replace(tensors[at], role="parameter", trainable=tensor.requires_grad)
@@ -238,7 +243,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
             within = (*inside, key)
             below = [(prefix + name, child, within) for name, child in children.items() if child is not None]
             pending.extend(reversed(below))
-    outside_of_all = (*unregistered.held_outside(torch, firsts), *unregistered.constants(torch, model))
+    outside_of_all = (*unregistered.held_outside(torch, firsts, wholes), *unregistered.constants(torch, model))
     notes = (*packing.notes(told, untold), *outside_of_all)
     return Snapshot(tuple(modules), tuple(tensors), _provenance(torch, target), notes)
 

@@ -7,7 +7,7 @@ named.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from math import prod
 from typing import Any
 
@@ -27,9 +27,12 @@ _MOST = 10_000  # things that one attribute is searched for
 _NAMED = 3
 
 
-def held_outside(torch: Any, modules: dict[str, Any]) -> Iterator[Note]:
+def held_outside(
+    torch: Any, modules: dict[str, Any], flat: Collection[tuple[int, str]] = ()
+) -> Iterator[Note]:  # fmt: skip
     """Notes on what `modules` (each at its first path) hold unregistered: a warning for what looks like weights (a
-    parameter, or a module with some), which will neither train nor be saved, else an info."""
+    parameter, or a module with some), which will neither train nor be saved, else an info. What FSDP keeps `flat` is
+    registered, if not where it belongs."""
     known = {id(each) for module in modules.values() for group in (module._parameters, module._buffers)
              for each in group.values()} | {id(module) for module in modules.values()}  # fmt: skip
     weights: list[tuple[str, int]] = []
@@ -38,7 +41,9 @@ def held_outside(torch: Any, modules: dict[str, Any]) -> Iterator[Note]:
         registered, state = module._parameters, module.__dict__
         for name in [each for each in state if each not in _OWN]:
             value = state[name]
-            if type(value) in _PLAIN or not isinstance(value, (torch.Tensor, torch.nn.Module, *_CONTAINERS)):
+            if type(value) in _PLAIN or (id(module), name) in flat:
+                continue
+            if not isinstance(value, (torch.Tensor, torch.nn.Module, *_CONTAINERS)):
                 continue
             if f"{name}_orig" in registered or f"{name}_v" in registered:
                 continue  # pruning and norms keep there what they compute of it

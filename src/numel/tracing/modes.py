@@ -27,6 +27,7 @@ from numel.tracing.real_recorder import RealRecorder
 from numel.tracing.recorder import Recorder
 
 _META = torch.device("meta")
+_SPREAD = "its weights are spread over processes"
 _KNOWN_INPUT = 1 << 16  # elements of a given integer input whose values a forward may read
 
 
@@ -176,6 +177,8 @@ class Stage:
         DataParallel are not made, and other processes take no part: one model runs the whole batch.
         """
         self.processes = processes
+        if self.attempt.mode == "real" and processes.sharded:
+            raise self.recorder.end(DataDependent(_SPREAD))
         processes.leave()
         for module in every:
             self._places += self._swapped(module)
@@ -228,7 +231,7 @@ class Stage:
         if mode == "real":
             if torch_private.is_distributed(tensor):
                 if torch_private.processes(tensor) > 1:
-                    raise self.recorder.end(DataDependent("its weights are spread over processes"))
+                    raise self.recorder.end(DataDependent(_SPREAD))
                 if gathered is not None and gathered[2] is None:
                     whole = torch_private.local_part(tensor).detach().to(gathered[1])
                     return torch.nn.Parameter(whole, tensor.requires_grad)

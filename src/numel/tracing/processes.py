@@ -7,6 +7,7 @@ its placement, over a stand-in of its local part: tensor parallelism changes wha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -26,7 +27,11 @@ class Processes:
         self.spread = False
         self._every = every
         self._states: list[tuple[torch.nn.Module, Any]] = []
+        self._flat: list[tuple[torch.nn.Module, torch_private.Flat]] = []
         for module in every:
+            flat = torch_private.flat(module, outermost=not self._flat)
+            if flat is not None:
+                self._flat.append((module, flat))
             state = torch_private.fsdp_state(module)
             if state is not None:
                 self._states.append((module, state))
@@ -43,6 +48,9 @@ class Processes:
             if isinstance(module, torch.nn.DataParallel):
                 module.__dict__["device_ids"] = []
             torch_private.leave_group(module)
+        for module, flat in self._flat:
+            module.__dict__["forward"] = _through(flat)
+            _unflatten(flat)
         for module, state in self._states:
             cast = torch_private.fsdp_casts(state)
             for hooks, made in ((module._forward_pre_hooks, _before), (module._forward_hooks, _after)):
@@ -50,10 +58,15 @@ class Processes:
                     if str(getattr(hook, "__module__", "")).startswith("torch.distributed.fsdp"):
                         hooks[key] = made(*cast)  # under the same key, which says that it takes keywords
 
+    @property
+    def sharded(self) -> bool:
+        """Whether this process has no more than a part of some parameters, and no DTensor says so."""
+        return any(flat.sharded for _, flat in self._flat)
+
     def notes(self) -> list[Note]:
         """What the numbers are for."""
         said = []
-        if self.gathered:
+        if self.gathered or self.sharded:
             text = "FSDP gathers what it shards before it is used: the forward ran on what it gathers"
             said.append(Note("gathered", "info", text))
         if self.spread:
@@ -62,6 +75,37 @@ class Processes:
             )
             said.append(Note("one-process", "info", text))
         return said
+
+
+def _through(flat: torch_private.Flat) -> Callable[..., Any]:
+    """What a FullyShardedDataParallel wraps, called as it would be."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = torch_private.cast((args, kwargs), flat.cast)
+        return flat.wrapped(*args, **kwargs)
+
+    return forward
+
+
+def _unflatten(flat: torch_private.Flat) -> None:
+    """Put each parameter of a flat one where it belongs, in the shape that it has when all of it is gathered: a view
+    where this process has all of it, else one on meta."""
+    start = 0
+    for owner, name, shape, dtype in flat.parameters:
+        assert flat.held is not None
+        held = owner._parameters
+        own = held.get(name)
+        if own is not None and (tuple(own.shape), own.dtype) == (shape, dtype):
+            continue
+        owner.__dict__.pop(name, None)  # a view, where forwards look first
+        if own is not None and tuple(own.shape) == shape:
+            made = own.detach().to(dtype)
+        elif flat.sharded:
+            made = torch.empty(shape, dtype=dtype, device="meta")
+        else:
+            made = flat.held.detach().flatten()[start : start + prod(shape)].view(shape).to(dtype)
+            start += prod(shape)
+        held[name] = torch.nn.Parameter(made, requires_grad=flat.held.requires_grad)
 
 
 def _before(inward: torch.dtype | None, _: torch.dtype | None) -> Callable[..., Any]:

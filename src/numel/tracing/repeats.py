@@ -185,7 +185,7 @@ class Repeats:
             with Looks(shared):
                 outputs = run()
         except BaseException as error:
-            if unread:
+            if unread and not isinstance(error, KeyboardInterrupt):
                 raise self._recorder.end(NotAlike(blocks.path)) from error
             raise
         finally:
