@@ -102,7 +102,7 @@ def macs(layers: int = 61, dense: int = 3) -> int:
 def main() -> None:
     """Seconds of each step and what it holds at most."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--layers", type=int, default=61)
     given = parser.parse_args()
     memory(given.layers)  # first: a process starts with the high-water mark of the one that starts it

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from numel.analyses.cost import Work, costs, work
+from numel.analyses.cost import Work, added_up, costs, work
 from numel.facts import CallRecord, Failure, ModuleRecord, OpRecord, Snapshot, TensorSpec, Trace, dtype
 
 F32 = dtype("f32")
@@ -44,6 +44,8 @@ def test_work_is_a_monoid():
     assert (a + b) + c == a + (b + c)
     assert (a + b).macs == 21
     assert (a + b).bounded == 39
+    assert added_up([a, b, c, b]) == a + b + c + b
+    assert added_up([]) == Work()
 
 
 def test_the_work_of_a_module_is_its_own_and_that_below():

@@ -62,6 +62,28 @@ def test_a_name_with_a_dot_of_its_own_belongs_to_the_nearest_module_above():
     assert {path: each.params for path, each in s.direct().items()} == {"block.0": 3, "block.0.x.y": 5}
 
 
+def test_a_module_has_what_it_holds_also_where_that_is_recorded_before_it():
+    """`setattr(model, "block.0", layer)` and then `model.block = block`: preorder lists "block.0" first."""
+    s = Snapshot(tree("", "block.0", "block"), (tensor("block.0.w", 3), tensor("block.w", 5)))
+    assert {path: each.params for path, each in s.subtotals().items()} == {"": 8, "block.0": 3, "block": 8}
+    assert s.subtotals()[""] == s.totals
+
+
+def test_a_snapshot_is_the_same_whatever_was_asked_of_it():
+    """What is derived is kept with it, once, and is none of its facts; another one has its own."""
+    asked, other = (Snapshot(tree("", "a"), (tensor("a.w", 2), tensor("w", 3))) for _ in range(2))
+    assert asked.subtotals() is asked.subtotals()
+    assert asked.totals.params == 5
+    assert (asked, hash(asked), repr(asked)) == (other, hash(other), repr(other))
+    assert replace(asked, tensors=asked.tensors[:1]).subtotals()[""].params == 2
+
+
+def test_layers_that_are_alike_share_one_sum():
+    s = Snapshot(tree("", "a", "b"), (tensor("a.w", 2), tensor("a.v", 3), tensor("b.w", 2), tensor("b.v", 3)))
+    assert s.subtotals()["a"] is s.subtotals()["b"]
+    assert s.subtotals()[""].params == 10
+
+
 def test_a_tensor_below_no_recorded_module_is_the_roots():
     s = Snapshot(tree("", "a"), (tensor("a.part.w", 2), tensor("w.original", 3)))
     assert {path: each.params for path, each in s.direct().items()} == {"a": 2, "": 3}
