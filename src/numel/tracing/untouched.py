@@ -11,7 +11,7 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import is_
@@ -254,12 +254,23 @@ class States:
                 self._remembering += _remembering(kind)
                 yield from filter(remembers, map(_unbound, vars(kind).values()))
                 yield from (value for value in vars(kind).values() if _is_filled(value))
+                yield from self._of_functions(vars(kind))
                 spaces[kind.__module__] = sys.modules.get(kind.__module__)
         for space in spaces.values():
             if isinstance(space, types.ModuleType):
                 self._objects.append((vars(space), vars(space).copy()))
                 self._remembering += _remembering(space)
                 yield from [value for value in vars(space).values() if _is_filled(value)]
+                yield from self._of_functions(vars(space))
+
+    def _of_functions(self, space: Mapping[str, Any]) -> Iterator[Any]:
+        """What the functions that a class or a file has keep between calls: values of their arguments, attributes."""
+        for function in map(_unbound, [*space.values()]):
+            if type(function) is types.FunctionType:
+                yield from function.__defaults__ or ()
+                yield from (function.__kwdefaults__ or {}).values()
+                if function.__dict__:
+                    self._objects.append((function.__dict__, function.__dict__.copy()))
 
     def begin(self, drew: Callable[[], bool]) -> None:
         """Nothing was written yet. `drew` says what the attribute of that name does."""
