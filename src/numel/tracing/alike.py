@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import collections
 import functools
-import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from operator import is_
 from typing import Any
 
 import torch
 
 from numel import torch_private
-from numel.tracing.untouched import held_by, is_source
+from numel.tracing.untouched import slots_of
 
 ATOMS = frozenset({int, float, bool, str, bytes, complex, type(None), type(Ellipsis), torch.dtype, torch.device,
                     torch.Size, torch.layout, torch.memory_format, range, slice})  # fmt: skip
-_STATELESS = (type, types.BuiltinFunctionType, types.ModuleType, types.GenericAlias)
-_NOT_HELD = frozenset({types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType})
-_NOT_OWN = ("torch", "builtins")
-_CONTAINERS = (dict, list, set, collections.deque)
-_MOST_SHARED = 10_000
+CONTAINERS = (dict, list, set, collections.deque)
+_MOST_MODULES = 10_000
 _DEEPEST = 8
-_MOST_ROOM = 16  # bytes that a class in Python adds: for its attributes and for weak references
+_MORE = ("__dict__", "maxlen", "default_factory")  # of containers, beside what is in them
+_POINTER = tuple.__itemsize__
 _HOOKS = tuple(name for name, value in vars(torch.nn.Module()).items() if "hook" in name and value is not None)
 _HOLDS = ("_parameters", "_buffers", "_modules")
 _TREE = frozenset({*_HOLDS, "_non_persistent_buffers_set", *_HOOKS})
@@ -44,34 +40,37 @@ class _Leaf:
 
 class Given:
     """What a block is given. `key` is equal where nothing differs but what tensors hold; where that is hard to tell, it
-    is not `known`."""
+    is not `known`. `containers` are the lists and dictionaries that it could fill."""
 
-    __slots__ = ("key", "known", "objects", "tensors")
+    __slots__ = ("containers", "key", "known", "objects", "tensors")
 
     def __init__(self, args: Any, kwargs: Any) -> None:
         self.known = True
         self.tensors: list[torch.Tensor] = []
         self.objects: list[Any] = []
-        self.key = _through((args, kwargs), self._leaf)
+        self.containers: list[Any] = []
+        self.key = _through((args, kwargs), self._leaf, self.containers, _in_order)
 
     def _leaf(self, value: Any) -> Any:
         kind = type(value)
         if kind in ATOMS:
             return kind, value
         if isinstance(value, torch.Tensor):
-            self.known &= not _is_odd(value)
+            self.known &= not is_odd(value)
             return "tensor", _position(value, self.tensors), spec_of(value) if self.known else ()
         return "object", _position(value, self.objects), id(value)
 
 
 class Made:
-    """What a block puts out, where that is tensors on meta and what it was given; else it is not `known`."""
+    """What a block puts out, where that is tensors on meta of its own and what it was given; else it is not `known`.
+    What is new has none of the identities in `kept`."""
 
     __slots__ = ("known", "shape")
 
-    def __init__(self, outputs: Any, given: Given) -> None:
+    def __init__(self, outputs: Any, given: Given, kept: Collection[int]) -> None:
         self.known = True
         new: list[Any] = []
+        containers: list[Any] = []
 
         def leaf(value: Any) -> _Leaf:
             if type(value) in ATOMS:
@@ -80,12 +79,13 @@ class Made:
                 for at, each in enumerate(held):
                     if each is value:
                         return _Leaf(source, at, None)
-            if type(value) is not torch.Tensor or not value.is_meta:
+            if id(value) in kept or type(value) is not torch.Tensor or not _is_empty(value):
                 self.known = False
                 return _Leaf("other", 0, None)
             return _Leaf("new", _position(value, new), spec_of(value))
 
-        self.shape = _through(outputs, leaf)
+        self.shape = _through(outputs, leaf, containers)
+        self.known &= not any(each is one for each in containers for one in given.containers)
 
     def again(self, given: Given) -> Any:
         """The same, of what another block was given."""
@@ -100,79 +100,7 @@ class Made:
                 new[found.at] = empty(found.what)
             return new[found.at]
 
-        return _through(self.shape, leaf)
-
-
-class Shared:
-    """Objects and containers as they are now, and all that these hold; of those in `flat` only what they hold first. It
-    is not `known` where something is of a kind whose state can not be seen, or where it is too much."""
-
-    def __init__(self, roots: Iterable[Any] = (), flat: Iterable[Any] = ()) -> None:
-        self.known = True
-        self._held: list[tuple[Any, Any]] = []
-        self._flat: set[int] = set()
-        self._names: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
-        self._tensors: list[tuple[torch.Tensor, Spec]] = []
-        for value in flat:
-            self.hold(value)
-        pending, seen = list(roots), set[int]()
-        while pending and self.known:
-            value = pending.pop()
-            kind = type(value)
-            if kind in ATOMS or id(value) in seen or isinstance(value, _STATELESS):
-                continue
-            seen.add(id(value))
-            if isinstance(value, torch.Tensor):
-                self.known = not _is_odd(value)
-                self._tensors += [(value, spec_of(value))] if self.known else []
-            elif isinstance(value, tuple | frozenset):
-                pending += value
-            elif isinstance(value, types.FunctionType | types.MethodType):
-                pending += held_by(value)
-            elif isinstance(value, functools.partial):
-                pending += (value.func, value.args, value.keywords)
-            elif isinstance(value, _CONTAINERS):
-                self._held.append((value, _copied(value)))
-                pending += (*value, *dict.values(value)) if isinstance(value, dict) else value
-            elif _is_plain(value):
-                self._held.append((value.__dict__, value.__dict__.copy()))
-                pending += value.__dict__.values()
-            else:
-                self.known = False
-            self.known &= len(seen) <= _MOST_SHARED
-
-    def name(self, space: dict[str, Any], name: str) -> None:
-        """What a name stands for, and what that holds first."""
-        key = (id(space), name)
-        if key not in self._names:
-            value = space[name]
-            self._names[key] = (space, name, value)
-            self.hold(value)
-
-    def hold(self, value: Any) -> None:
-        """What a container holds, an object in its attributes, or a class in its own and those of its bases."""
-        kind = type(value)
-        if kind in ATOMS or kind in _NOT_HELD or id(value) in self._flat:
-            return
-        self._flat.add(id(value))
-        if kind in _CONTAINERS or kind is types.MappingProxyType:
-            self._held.append((value, _copied(value)))
-        elif isinstance(value, type):
-            own = [vars(each) for each in value.__mro__ if each.__module__.partition(".")[0] not in _NOT_OWN]
-            self._held += [(each, dict(each)) for each in own]
-        elif is_source(value) or isinstance(value, Iterator):
-            self.known = False
-        elif not isinstance(value, torch.nn.Module):
-            held = getattr(value, "__dict__", None)
-            self._held += [(held, held.copy())] if type(held) is dict else []
-
-    def unchanged(self) -> bool:
-        """Whether each holds the very same as it did."""
-        return (
-            all(_same(held, kept) for held, kept in self._held)
-            and all(space.get(name, _ABSENT) is value for space, name, value in self._names.values())
-            and all(spec_of(tensor) == spec for tensor, spec in self._tensors)
-        )
+        return _through(self.shape, leaf, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +109,7 @@ class _Module:
 
     kind: type
     plain: tuple[tuple[str, Any, type], ...]
-    tensors: tuple[tuple[str, ...], tuple[str, ...]]
+    tensors: tuple[Any, ...]
     specs: tuple[Spec, ...]
     children: tuple[str, ...]
     as_before: int  # it is the module at that place; its own, where it comes for the first time
@@ -199,12 +127,12 @@ class Picture:
         for at, module in enumerate(self.modules):  # grows
             before = places.setdefault(id(module), at)
             state = module.__dict__
-            if len(self.modules) > _MOST_SHARED or any(map(state.get, _HOOKS)):
+            if len(self.modules) > _MOST_MODULES or any(map(state.get, _HOOKS)):
                 self.known = False
                 return
             plain = tuple([(name, value, type(value)) for name, value in state.items() if name not in _TREE])
             held = [*state["_parameters"].values(), *state["_buffers"].values()]
-            if any(map(_is_odd, held)) or torch_private.is_scripted(module):
+            if any(map(is_odd, held)) or torch_private.is_scripted(module):
                 self.known = False
                 return
             tensors = _names(state)
@@ -239,14 +167,14 @@ class Picture:
                     if other != value:
                         numbers.append((at, name))
                 elif name == "forward":
-                    if _function(other) is not _function(value):
+                    if not _runs_as(other, module, value, self.modules[at]):
                         return None
                 elif not _equal(value, other):
                     return None
             if _names(state) != seen.tensors:
                 return None
             held = [*state["_parameters"].values(), *state["_buffers"].values()]
-            if any(map(_is_odd, held)) or tuple(map(spec_of, held)) != seen.specs:
+            if any(map(is_odd, held)) or tuple(map(spec_of, held)) != seen.specs:
                 return None
             children = state["_modules"]
             if tuple(children) != seen.children:
@@ -261,6 +189,12 @@ def states(block: Iterable[torch.nn.Module]) -> list[dict[str, Any]]:
     """The dictionaries that hold what the modules of a block are."""
     found = [module.__dict__ for module in block]
     return found + [state[name] for state in found for name in _HOLDS]
+
+
+def held_tensors(block: Iterable[torch.nn.Module]) -> list[torch.Tensor]:
+    """The parameters and buffers of the modules of a block."""
+    found = [(*module._parameters.values(), *module._buffers.values()) for module in block]
+    return [tensor for each in found for tensor in each if tensor is not None]
 
 
 def attributes(block: Iterable[torch.nn.Module]) -> list[Any]:
@@ -278,25 +212,49 @@ def spec_of(tensor: torch.Tensor | None) -> Spec:
     if tensor is None:
         return ()
     more = tensor.__dict__
-    return (type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.requires_grad, tensor.is_meta,
-            tuple(more.items()) if more else ())  # fmt: skip
+    return (type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.storage_offset(), tensor.requires_grad,
+            tensor.is_meta, tensor.is_conj(), tensor.is_neg(), tensor.is_inference(),
+            tuple([(name, type(value), value) for name, value in more.items()]) if more else ())  # fmt: skip
+
+
+def version(tensor: torch.Tensor) -> int:
+    """How often a tensor was written to; nobody counts that of those made in inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def empty(spec: Spec) -> torch.Tensor:
     """A tensor on meta, unseen by the recorder."""
+    _, shape, strides, dtype, offset, *_ = spec
     with torch_private.unseen():
-        return torch.empty_strided(spec[1], spec[2], dtype=spec[3], device="meta")
+        if not offset:
+            return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+        room = offset + 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True) if size)
+        return torch.empty(room, dtype=dtype, device="meta").as_strided(shape, strides, offset)
 
 
-def _through(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """`value` with everything replaced but tuples, lists and dictionaries."""
+def _is_empty(tensor: torch.Tensor) -> bool:
+    """Whether it is one that `empty` makes."""
+    plain = not (tensor.requires_grad or tensor.is_conj() or tensor.is_neg() or tensor.is_inference())
+    return tensor.is_meta and plain and not tensor.__dict__
+
+
+def _in_order(held: dict[Any, Any]) -> Any:
+    return dict, tuple(held.items())
+
+
+def _through(
+    value: Any, leaf: Callable[[Any], Any], containers: list[Any], of_dict: Callable[[Any], Any] = dict
+) -> Any:  # fmt: skip
+    """`value` with everything replaced but tuples, lists and dictionaries; the last two are put into `containers`."""
     kind = type(value)
     if kind is tuple:
-        return tuple([_through(each, leaf) for each in value])
+        return tuple([_through(each, leaf, containers, of_dict) for each in value])
     if kind is list:
-        return [_through(each, leaf) for each in value]
+        containers.append(value)
+        return [_through(each, leaf, containers, of_dict) for each in value]
     if kind is dict:
-        return {name: _through(each, leaf) for name, each in value.items()}
+        containers.append(value)
+        return of_dict({name: _through(each, leaf, containers, of_dict) for name, each in value.items()})
     return leaf(value)
 
 
@@ -309,12 +267,25 @@ def _position(value: Any, held: list[Any]) -> int:
     return len(held) - 1
 
 
-def _names(state: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return tuple(state["_parameters"]), tuple(state["_buffers"])
+def _names(state: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(state["_parameters"]), tuple(state["_buffers"]), frozenset(state["_non_persistent_buffers_set"])
 
 
-def _is_odd(tensor: torch.Tensor | None) -> bool:
-    return tensor is not None and (tensor.layout is not torch.strided or torch.nn.parameter.is_lazy(tensor))
+def is_odd(tensor: torch.Tensor | None) -> bool:
+    """Whether a tensor is of a kind that its spec does not tell all of."""
+    if tensor is None:
+        return False
+    if tensor.layout is not torch.strided or torch.nn.parameter.is_lazy(tensor):
+        return True
+    return bool(tensor.__dict__) and any(type(each) not in ATOMS for each in tensor.__dict__.values())
+
+
+def _runs_as(forward: Any, module: torch.nn.Module, other: Any, of: torch.nn.Module) -> bool:
+    """Whether the wrapped forwards of two modules run the same."""
+    one, two = _own(forward, module), _own(other, of)
+    if one is not None or two is not None:
+        return one is two
+    return _function(forward) is _function(other)
 
 
 def _function(forward: Any) -> Any:
@@ -329,11 +300,17 @@ def _own(forward: Any, module: torch.nn.Module) -> Any:
     return None if getattr(inner, "__self__", None) is module else inner
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether an object of a class in Python holds all that it has in its attributes."""
-    room = object.__basicsize__ + _MOST_ROOM
-    held = getattr(value, "__dict__", None)
-    return type(held) is dict and type(value).__basicsize__ <= room and not isinstance(value, torch.nn.Module)
+def held_in(value: Any) -> dict[str, Any] | None:
+    """The attributes of an object of a class in Python; `None` for one that holds more than these, or a module."""
+    kind = type(value)
+    slots = tuple(slots_of(kind))
+    pointers = len(slots) + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
+    if kind.__itemsize__ or kind.__basicsize__ != object.__basicsize__ + pointers * _POINTER:
+        return None
+    state = getattr(value, "__dict__", {})
+    if type(state) is not dict or issubclass(kind, torch.nn.Module):
+        return None
+    return {**state, **{name: getattr(value, name) for name in slots if hasattr(value, name)}} if slots else state
 
 
 def _equal(one: Any, other: Any, deep: int = 0) -> bool:
@@ -349,30 +326,20 @@ def _equal(one: Any, other: Any, deep: int = 0) -> bool:
     if kind is functools.partial:
         parts = ((one.func, other.func), (one.args, other.args), (one.keywords, other.keywords))
     elif isinstance(one, set):
-        return one == other and all(type(each) in ATOMS for each in one)
-    elif isinstance(one, (*_CONTAINERS, tuple)):
+        parts = ((_typed(one), _typed(other)),) if one == other else ((one, None),)
+    elif isinstance(one, (*CONTAINERS, tuple)):
         if len(one) != len(other):
             return False
-        parts = zip(one, other, strict=True)
+        more = ((getattr(one, name, None), getattr(other, name, None)) for name in _MORE)
+        parts = (*zip(one, other, strict=True), *more)
         if isinstance(one, dict):
             parts = (*parts, *zip(dict.values(one), dict.values(other), strict=True))
     else:
-        parts = ((vars(one), vars(other)),) if _is_plain(one) else ((one, None),)
+        parts = ((held_in(one), held_in(other)),) if held_in(one) is not None else ((one, None),)
     return all(_equal(mine, yours, deep + 1) for mine, yours in parts)
 
 
-def _copied(held: Any) -> Any:
-    if isinstance(held, dict):
-        return dict.copy(held)  # past methods of its own
-    return dict(held) if isinstance(held, types.MappingProxyType) else held.copy()
-
-
-def _same(held: Any, kept: Any) -> bool:
-    """Whether a container holds the very objects that it held."""
-    if len(held) != len(kept):
-        return False
-    if isinstance(held, dict):
-        return all(map(is_, dict.values(held), kept.values())) and all(map(is_, dict.keys(held), kept))
-    if isinstance(held, types.MappingProxyType):
-        return all(map(is_, held.values(), kept.values())) and all(map(is_, held, kept))
-    return held == kept if isinstance(held, set) else all(map(is_, held, kept))
+def _typed(values: set[Any]) -> Any:
+    """What tells sets apart that are equal: 1 is True."""
+    kinds = sorted(type(each).__name__ for each in values)
+    return kinds if all(type(each) in ATOMS for each in values) else object()

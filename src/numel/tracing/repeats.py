@@ -19,13 +19,15 @@ import torch
 from numel import torch_private
 from numel.facts.trace import OpRecord
 from numel.tracing import caches
-from numel.tracing.alike import Given, Made, Picture, Place, Shared, attributes, spec_of, states
+from numel.tracing.alike import Given, Made, Picture, Place, attributes, held_tensors, spec_of, states, version
 from numel.tracing.calls import Calls
 from numel.tracing.ends import NotAlike
 from numel.tracing.looks import Looks
 from numel.tracing.meta_recorder import MetaRecorder
 from numel.tracing.routers import Place as RouterChoice
+from numel.tracing.shared import Shared
 from numel.tracing.unread import Unread
+from numel.tracing.untouched import switches
 
 _FEWEST = 6  # blocks side by side: two of them run in any case, and to watch these takes time
 _MOST_KINDS = 8  # of blocks side by side that are told apart
@@ -124,7 +126,7 @@ class Repeats:
         if blocks.differ or recorder.undecided or recorder.ended or recorder.nodes is not None or not self._calls.here:
             return run(*args, **kwargs)
         given = Given(args, kwargs)
-        settings = torch_private.settings()
+        settings = _settings()
         if not given.known or settings is None:
             return run(*args, **kwargs)
         for kind in kinds:
@@ -157,10 +159,12 @@ class Repeats:
         """The first block of a kind, or the next one where that did what can not be told again."""
         layers = caches.states(given.objects)
         shared = Shared([each for each in given.objects if not caches.is_known(each)])
-        before, start = self._told(given), self._place()
+        for container in given.containers:
+            shared.keep(container)
+        before, start = self._told(block, given), self._place()
         outputs = run()
         did = self._did(block, start, outputs, given, caches.filled(given.objects, layers, block, None))
-        left_nothing = shared.known and shared.unchanged() and before == self._told(given)
+        left_nothing = shared.known and shared.unchanged() and before == self._told(block, given)
         if did is not None and left_nothing and not self._drew():
             kind.did = did
         else:
@@ -172,13 +176,18 @@ class Repeats:
         run: Callable[[], Any],
     ) -> Any:  # fmt: skip
         """The second block of a kind, with all that could make it differ from the others under watch."""
-        filling = [part for each in given.objects if caches.is_known(each) for part in caches.parts(each)]
+        known = [each for each in given.objects if caches.is_known(each)]
         others = [each for each in given.objects if not caches.is_known(each)]
-        shared = Shared((*attributes(block), *others), (*filling, *map(type, block)))
-        own = Shared(flat=states(block))
+        shared, own = Shared((*attributes(block), *others), block), Shared()
+        for kind_of_module in {*map(type, block)}:
+            shared.hold(kind_of_module)
+        for part in (part for cache in known for part in caches.parts(cache)):
+            shared.keep(part)
+        for container in (*states(block), *given.containers):
+            own.keep(container)
         layers = caches.states(given.objects)
-        before, start = self._told(given), self._place()
-        unread = {place: Unread(block[place[0]].__dict__[place[1]]) for place in numbers}
+        before, start = self._told(block, given), self._place()
+        unread = {place: Unread(block[place[0]].__dict__[place[1]], known) for place in numbers}
         kind.out = True
         try:
             _put(block, unread)
@@ -194,10 +203,12 @@ class Repeats:
         equal = did is not None and kind.did is not None and self._equal(kind.did, did)
         if unread and (not equal or _most_held(unread) > _HELD_ALONE):
             raise self._recorder.end(NotAlike(blocks.path))  # what ran, or will, may have found that it is no number
-        clean = shared.known and own.unchanged() and shared.unchanged() and before == self._told(given)
+        clean = shared.known and own.unchanged() and shared.unchanged() and before == self._told(block, given)
         if not equal or not clean or self._drew():
             return outputs
-        if any(number.used for number in unread.values()):
+        layer = None if did is None or did.filled is None else did.filled.number
+        asked_for = {place for place, number in unread.items() if number.in_cache}
+        if any(number.used for number in unread.values()) or not asked_for <= {layer}:
             blocks.strict = True
             blocks.kinds.clear()
         else:
@@ -207,21 +218,23 @@ class Repeats:
     def _place(self) -> tuple[int, int, int]:
         return self._calls.count, len(self._recorder.ops), len(self._recorder.asked)
 
-    def _told(self, given: Given) -> tuple[Any, ...]:
-        """What changes where a block says something, or writes to what it was given."""
+    def _told(self, block: list[torch.nn.Module], given: Given) -> tuple[Any, ...]:
+        """What changes where a block says something, sets something, or writes to what it has or was given."""
         calls, recorder = self._calls, self._recorder
-        tensors = [(each._version, spec_of(each)) for each in given.tensors]
-        return len(recorder.said), calls.failed, calls.strayed, tensors
+        tensors = [(version(each), spec_of(each)) for each in (*given.tensors, *held_tensors(block))]
+        return len(recorder.said), calls.failed, calls.strayed, _settings(), tensors
 
     def _did(
         self, block: list[torch.nn.Module], start: tuple[int, int, int], outputs: Any, given: Given, filled: Any
     ) -> _Did | None:
         """What a block did since `start`; `None` where it can not be told again."""
-        made = Made(outputs, given)
+        made = Made(outputs, given, {*map(id, held_tensors(block))})
         calls, ops = slice(start[0], self._calls.count), slice(start[1], len(self._recorder.ops))
         own = {self._paths.get(id(module)) for module in block}
         if not made.known or filled is caches.UNKNOWN or not own.issuperset(self._calls.paths(calls)):
             return None
+        if any(op.call not in range(calls.start, calls.stop) for op in self._recorder.ops[ops]):
+            return None  # a generator of another call went on
         if any(since < ops.start for since in self._recorder.asked[start[2] :]):
             return None  # it went by values that were not its own
         routers = self._recorder.routers
@@ -258,6 +271,11 @@ class Repeats:
         return did.made.again(given)
 
 
+def _settings() -> tuple[Any, ...] | None:
+    found = torch_private.settings()
+    return None if found is None else (*found, *switches())
+
+
 def _is_there(block: list[torch.nn.Module], place: Place, number: Unread) -> bool:
     return block[place[0]].__dict__.get(place[1]) is number
 
@@ -272,7 +290,7 @@ def _most_held(numbers: dict[Place, Unread]) -> int:
     return max(map(sys.getrefcount, numbers.values()), default=0)
 
 
-_HELD_ALONE = _most_held({(0, ""): Unread(0)})
+_HELD_ALONE = _most_held({(0, ""): Unread(0, [])})
 
 
 def _moved(ops: list[OpRecord], by: int) -> list[OpRecord]:

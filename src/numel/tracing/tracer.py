@@ -39,6 +39,7 @@ _LADDER: dict[str, tuple[Attempt, ...]] = {
     "real": (Attempt("real"),),
 }
 _MOST_RESTARTS = 32
+_MOST_UNLIKE = 8  # lists of blocks that are found to differ when they run; from then on every block does
 _MOST_ITEMS = 1000  # that are taken of an iterator
 
 MadeUp = frozenset["int | None"]
@@ -234,13 +235,14 @@ class _Run:
         return found
 
     def _restarted(self, attempt: Attempt) -> tuple[Trace, set[int]]:
-        for _ in range(_MOST_RESTARTS):
+        for _ in range(_MOST_RESTARTS + _MOST_UNLIKE):
             try:
                 return self._once(attempt)
             except NeedsDtype as need:
                 self.numbers[need.which] = need.dtype
             except NotAlike as found:
                 self.unlike.add(found.path)
+                self.repeats = len(self.unlike) < _MOST_UNLIKE
         raise InputsError("inputs: no element types could be found out; name them, as in i64[1,512]")
 
     def sure(self, found: Trace, attempt: Attempt) -> Trace:

@@ -10,20 +10,22 @@ from numel.tracing import caches
 
 
 class Unread:
-    """Stands for a whole number. `used` says whether anything was asked of it but what type it is; the cache of
-    transformers may use it (`numel.tracing.caches`).
+    """Stands for a whole number. `used` says whether anything was asked of it but what type it is. Those in `known`,
+    caches of transformers, may ask as well (`numel.tracing.caches`): that makes it `in_cache`.
 
-    >>> number = Unread(3)
+    >>> number = Unread(3, [])
     >>> isinstance(number, int), number.used, number + 1, number.used
     (True, False, 4, True)
     """
 
-    __slots__ = ("number", "used")
+    __slots__ = ("in_cache", "known", "number", "used")
     __class__ = property(lambda _: int)  # what isinstance goes by
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, known: list[Any]) -> None:
         self.number = number
+        self.known = known
         self.used = False
+        self.in_cache = False
 
     def __getattr__(self, name: str) -> Any:
         self.used = True
@@ -32,7 +34,9 @@ class Unread:
 
 def _asked(name: str) -> Callable[..., Any]:
     def ask(self: Any, *given: Any) -> Any:
-        if sys._getframe(1).f_globals.get("__name__") != caches.PLACE:
+        if self.known and caches.asks(sys._getframe(1), self.known):
+            self.in_cache = True
+        else:
             self.used = True
         return getattr(self.number, name)(*(each.number if type(each) is Unread else each for each in given))
 

@@ -11,7 +11,7 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import is_
@@ -96,6 +96,11 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     _switch(torch.backends.cudnn, "benchmark"),
     _switch(torch.backends.cudnn, "deterministic"),
 )
+
+
+def switches() -> list[Any]:
+    """What is set for the whole process now."""
+    return [get() for get, _ in _SWITCHES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +219,7 @@ class States:
             elif isinstance(value, types.FunctionType | types.MethodType):
                 pending.extend(held_by(value))
                 continue
-            if _remembers(value):
+            if remembers(value):
                 if _drops(value):
                     self._growing.append((value, value.cache_info().currsize))
                 continue
@@ -235,7 +240,7 @@ class States:
             if type(held) is dict:
                 self._objects.append((held, held.copy()))
                 pending.extend(held.values())
-            slots = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
+            slots = {name: getattr(value, name) for name in slots_of(kind) if hasattr(value, name)}
             if slots:
                 self._slots.append((value, slots))
                 pending.extend(slots.values())
@@ -247,14 +252,25 @@ class States:
             if kind.__module__.partition(".")[0] not in ("torch", "builtins"):
                 self._attributes.append((kind, dict(vars(kind))))
                 self._remembering += _remembering(kind)
-                yield from filter(_remembers, map(_unbound, vars(kind).values()))
+                yield from filter(remembers, map(_unbound, vars(kind).values()))
                 yield from (value for value in vars(kind).values() if _is_filled(value))
+                yield from self._of_functions(vars(kind))
                 spaces[kind.__module__] = sys.modules.get(kind.__module__)
         for space in spaces.values():
             if isinstance(space, types.ModuleType):
                 self._objects.append((vars(space), vars(space).copy()))
                 self._remembering += _remembering(space)
                 yield from [value for value in vars(space).values() if _is_filled(value)]
+                yield from self._of_functions(vars(space))
+
+    def _of_functions(self, space: Mapping[str, Any]) -> Iterator[Any]:
+        """What the functions that a class or a file has keep between calls: values of their arguments, attributes."""
+        for function in map(_unbound, [*space.values()]):
+            if type(function) is types.FunctionType:
+                yield from function.__defaults__ or ()
+                yield from (function.__kwdefaults__ or {}).values()
+                if function.__dict__:
+                    self._objects.append((function.__dict__, function.__dict__.copy()))
 
     def begin(self, drew: Callable[[], bool]) -> None:
         """Nothing was written yet. `drew` says what the attribute of that name does."""
@@ -389,7 +405,7 @@ def _remembering(place: Any) -> Iterator[tuple[Callable[[Any], Any], Any]]:
         kind = type(value)
         if kind in _SIMPLE or (kind is types.FunctionType and value.__closure__ is None):
             continue
-        if _remembers(value):
+        if remembers(value):
             yield functools.partial(setattr, place, name), value
             continue
         pending = [value]
@@ -400,7 +416,7 @@ def _remembering(place: Any) -> Iterator[tuple[Callable[[Any], Any], Any]]:
             seen.add(id(function))
             for cell in function.__closure__:
                 with contextlib.suppress(ValueError):  # not assigned yet
-                    if _remembers(cell.cell_contents):
+                    if remembers(cell.cell_contents):
                         yield functools.partial(setattr, cell, "cell_contents"), cell.cell_contents
                     else:
                         pending.append(cell.cell_contents)
@@ -413,7 +429,8 @@ def _unbound(value: Any) -> Any:
     return value.fget if isinstance(value, property) else value
 
 
-def _remembers(value: Any) -> bool:
+def remembers(value: Any) -> bool:
+    """Whether it is a function with an `lru_cache`."""
     return isinstance(value, _REMEMBERS)
 
 
@@ -433,7 +450,8 @@ def _inside(results: list[Any]) -> Iterator[Any]:
             yield from each
 
 
-def _slots(kind: type) -> Iterator[str]:
+def slots_of(kind: type) -> Iterator[str]:
+    """The names of the attributes for which objects of a class have a slot each."""
     for each in kind.__mro__:
         names = each.__dict__.get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
