@@ -199,16 +199,16 @@ class Repeats:
             raise
         finally:
             _put(block, {place: number.number for place, number in unread.items() if _is_there(block, place, number)})
-        did = self._did(block, start, outputs, given, caches.filled(given.objects, layers, block, numbers))
+        in_cache = [place for place, number in unread.items() if number.in_cache]
+        filled = caches.filled(given.objects, layers, block, in_cache)
+        did = self._did(block, start, outputs, given, filled)
         equal = did is not None and kind.did is not None and self._equal(kind.did, did)
         if unread and (not equal or _most_held(unread) > _HELD_ALONE):
             raise self._recorder.end(NotAlike(blocks.path))  # what ran, or will, may have found that it is no number
         clean = shared.known and own.unchanged() and shared.unchanged() and before == self._told(block, given)
         if not equal or not clean or self._drew():
             return outputs
-        layer = None if did is None or did.filled is None else did.filled.number
-        asked_for = {place for place, number in unread.items() if number.in_cache}
-        if any(number.used for number in unread.values()) or not asked_for <= {layer}:
+        if any(number.used for number in unread.values()) or len(in_cache) != (filled is not None):
             blocks.strict = True
             blocks.kinds.clear()
         else:

@@ -19,7 +19,7 @@ from numel.tracing.untouched import is_source, remembers
 NOT_WATCHED = ("torch", "numel")  # torch's settings are asked for; and what numel does is no part of a forward
 _MOST = 10_000
 _DEEP = 4  # levels that are followed from a name or a class: what a file holds in a container, in an object, and so on
-_LOGS = "logging"
+_OF_TOOLS = frozenset({"logging", "dataclasses", "inspect", "typing"})  # of no part in what a forward does
 _NOT_OWN = frozenset({"torch", *sys.stdlib_module_names})
 _LARGEST = 1 << 16  # bytes of an array that are compared
 _ABSENT = object()
@@ -122,18 +122,22 @@ class Shared:
             for each in (value.__dict__, value._parameters, value._buffers, value._modules):
                 self.keep(each)
             return ()
-        if package(vars(kind), "__module__") == _LOGS:
+        if not whole and package(vars(kind), "__module__") in _OF_TOOLS:
             return ()
-        if held_in(value) is not None:
-            return (kind, *self._ask(lambda: _attributes(value)))
-        return self._of_other(value, whole)
+        state = held_in(value)
+        if state is None:
+            return self._of_other(value, whole)
+        if state is getattr(value, "__dict__", None):
+            self.keep(state)
+            return (kind, *state.values())
+        return (kind, *self._ask(lambda: _attributes(value)))
 
     def _of_function(self, function: types.FunctionType) -> Iterable[Any]:
         if package(function.__globals__) == "numel":
             return ()
         self.codes.add(function.__code__)
         cells = function.__closure__ or ()
-        around = self._ask(lambda: tuple(map(_contents, cells)))
+        around = self._ask(lambda: tuple(map(_contents, cells))) if cells else ()
         options = function.__kwdefaults__ or {}
         return (*around, *(function.__defaults__ or ()), *options.values(), function.__dict__ or None)
 
