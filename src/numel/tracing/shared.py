@@ -34,7 +34,9 @@ class Shared:
     def __init__(self, roots: Iterable[Any] = (), own: Iterable[torch.nn.Module] = ()) -> None:
         self.known = True
         self.codes: set[types.CodeType] = set()
-        self._held: list[tuple[Any, Any]] = []
+        self._held: list[tuple[Any, tuple[Any, ...]]] = []
+        self._kept: set[int] = set()
+        self._cells: list[tuple[types.CellType, Any]] = []
         self._told: list[tuple[Callable[[], tuple[Any, ...]], tuple[Any, ...]]] = []
         self._names: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
         self._tensors: list[tuple[torch.Tensor, Spec]] = []
@@ -44,7 +46,9 @@ class Shared:
 
     def keep(self, container: Any) -> None:
         """What a container holds, but nothing of what that holds."""
-        self._held.append((container, _copied(container)))
+        if id(container) not in self._kept:
+            self._kept.add(id(container))
+            self._held.append((container, _copied(container)))
 
     def name(self, space: dict[str, Any], name: str, alone: bool = False) -> None:
         """What a name stands for; and what that holds, if not `alone`."""
@@ -63,6 +67,7 @@ class Shared:
         return (
             all(_same(held, kept) for held, kept in self._held)
             and all(space.get(name, _ABSENT) is value for space, name, value in self._names.values())
+            and all(_is_still(_contents(cell), value) for cell, value in self._cells)
             and all(_equal(ask(), answer) for ask, answer in self._told)
             and all(spec_of(tensor) == spec for tensor, spec in self._tensors)
         )
@@ -129,7 +134,7 @@ class Shared:
             return self._of_other(value, whole)
         if state is getattr(value, "__dict__", None):
             self.keep(state)
-            return (kind, *state.values())
+            return (kind, *(state or {}).values())
         return (kind, *self._ask(lambda: _attributes(value)))
 
     def _of_function(self, function: types.FunctionType) -> Iterable[Any]:
@@ -137,15 +142,18 @@ class Shared:
             return ()
         self.codes.add(function.__code__)
         cells = function.__closure__ or ()
-        around = self._ask(lambda: tuple(map(_contents, cells))) if cells else ()
+        around = [_contents(cell) for cell in cells]
+        self._cells += zip(cells, around, strict=True)
         options = function.__kwdefaults__ or {}
         return (*around, *(function.__defaults__ or ()), *options.values(), function.__dict__ or None)
 
     def _of_class(self, kind: type) -> Iterable[Any]:
-        own = [vars(each) for each in kind.__mro__ if package(vars(each), "__module__") not in _NOT_OWN]
+        own = [each for each in kind.__mro__ if package(vars(each), "__module__") not in _NOT_OWN]
         for each in own:
-            self.keep(each)
-        return (part for each in own for part in each.values())
+            if id(each) not in self._kept:  # every look at it makes another view of its variables
+                self._kept.add(id(each))
+                self._held.append((vars(each), _copied(vars(each))))
+        return (part for each in own for part in vars(each).values())
 
     def _of_container(self, value: Any) -> Iterable[Any]:
         more = getattr(value, "__dict__", None), getattr(value, "default_factory", None)
@@ -195,24 +203,28 @@ def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     """Whether two series are of the same objects, or of equal plain values."""
     if len(one) != len(other):
         return False
-    return all(a is b or (type(a) is type(b) and type(a) in ATOMS and a == b) for a, b in zip(one, other, strict=True))
+    return all(map(_is_still, one, other))
 
 
-def _copied(held: Any) -> Any:
-    """A copy past methods of its own."""
+def _is_still(value: Any, before: Any) -> bool:
+    return value is before or (type(value) is type(before) and type(value) in ATOMS and value == before)
+
+
+def _copied(held: Any) -> tuple[Any, ...]:
+    """What it holds, past methods of its own: of a dictionary the keys, then the values."""
     if isinstance(held, dict):
-        return dict.copy(held)
+        return (*dict.keys(held), *dict.values(held))
     if isinstance(held, types.MappingProxyType):
-        return dict(held)
-    return set(held) if isinstance(held, set) else list(held)
+        return (*held.keys(), *held.values())
+    return tuple(held)
 
 
-def _same(held: Any, kept: Any) -> bool:
+def _same(held: Any, kept: tuple[Any, ...]) -> bool:
     """Whether a container holds the very objects that it held."""
-    if len(held) != len(kept):
-        return False
-    if isinstance(held, dict):
-        return all(map(is_, dict.values(held), kept.values())) and all(map(is_, dict.keys(held), kept))
-    if isinstance(held, types.MappingProxyType):
-        return all(map(is_, held.values(), kept.values())) and all(map(is_, held, kept))
-    return held == kept if isinstance(held, set) else all(map(is_, held, kept))
+    kind = type(held)
+    if kind is list:
+        return len(held) == len(kept) and all(map(is_, held, kept))
+    if isinstance(held, set):
+        return held == set(kept)
+    now = _copied(held)
+    return len(now) == len(kept) and all(map(is_, now, kept))
