@@ -36,6 +36,7 @@ class Shared:
         self.codes: set[types.CodeType] = set()
         self._held: list[tuple[Any, tuple[Any, ...]]] = []
         self._kept: set[int] = set()
+        self._views: list[tuple[Any, tuple[Any, ...], Any, tuple[Any, ...]]] = []  # keys and values of dictionaries
         self._cells: list[tuple[types.CellType, Any]] = []
         self._told: list[tuple[Callable[[], tuple[Any, ...]], tuple[Any, ...]]] = []
         self._names: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
@@ -48,7 +49,11 @@ class Shared:
         """What a container holds, but nothing of what that holds."""
         if id(container) not in self._kept:
             self._kept.add(id(container))
-            self._held.append((container, _copied(container)))
+            if isinstance(container, dict):  # past methods of its own
+                keys, values = dict.keys(container), dict.values(container)
+                self._views.append((keys, tuple(keys), values, tuple(values)))
+            else:
+                self._held.append((container, tuple(container)))
 
     def name(self, space: dict[str, Any], name: str, alone: bool = False) -> None:
         """What a name stands for; and what that holds, if not `alone`."""
@@ -65,7 +70,11 @@ class Shared:
     def unchanged(self) -> bool:
         """Whether each holds the very same as it did."""
         return (
-            all(_same(held, kept) for held, kept in self._held)
+            all(
+                len(values) == len(had) and all(map(is_, values, had)) and all(map(is_, keys, were))
+                for keys, were, values, had in self._views
+            )
+            and all(_same(held, kept) for held, kept in self._held)
             and all(space.get(name, _ABSENT) is value for space, name, value in self._names.values())
             and all(_is_still(_contents(cell), value) for cell, value in self._cells)
             and all(_equal(ask(), answer) for ask, answer in self._told)
@@ -152,7 +161,8 @@ class Shared:
         for each in own:
             if id(each) not in self._kept:  # every look at it makes another view of its variables
                 self._kept.add(id(each))
-                self._held.append((vars(each), _copied(vars(each))))
+                keys, values = vars(each).keys(), vars(each).values()
+                self._views.append((keys, tuple(keys), values, tuple(values)))
         return (part for each in own for part in vars(each).values())
 
     def _of_container(self, value: Any) -> Iterable[Any]:
@@ -210,21 +220,8 @@ def _is_still(value: Any, before: Any) -> bool:
     return value is before or (type(value) is type(before) and type(value) in ATOMS and value == before)
 
 
-def _copied(held: Any) -> tuple[Any, ...]:
-    """What it holds, past methods of its own: of a dictionary the keys, then the values."""
-    if isinstance(held, dict):
-        return (*dict.keys(held), *dict.values(held))
-    if isinstance(held, types.MappingProxyType):
-        return (*held.keys(), *held.values())
-    return tuple(held)
-
-
 def _same(held: Any, kept: tuple[Any, ...]) -> bool:
     """Whether a container holds the very objects that it held."""
-    kind = type(held)
-    if kind is list:
-        return len(held) == len(kept) and all(map(is_, held, kept))
     if isinstance(held, set):
         return held == set(kept)
-    now = _copied(held)
-    return len(now) == len(kept) and all(map(is_, now, kept))
+    return len(held) == len(kept) and all(map(is_, held, kept))
