@@ -368,6 +368,33 @@ class Looking(Block):
         return super().forward(x) + made
 
 
+class Kept(Model):
+    """Reads afterwards what blocks keep: their number, which the second was not given as one."""
+
+    def forward(self, x: Any) -> Any:
+        x = super().forward(x)
+        return sum((x[:, : block.kept % 8] * block.kept).sum() for block in self.blocks)
+
+
+class Masked(Block):
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        return super().forward(x) + x[mask].sum()
+
+
+class Told(Block):
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        return super().forward(x) if mask[1] else x
+
+
+class Masking(Model):
+    """Gives each block a mask of its own: the shapes are equal, the values are not."""
+
+    def forward(self, x: Any) -> Any:
+        for at, block in enumerate(self.blocks):
+            x = block(x, torch.arange(4) < (4 if at < LATE else 1))
+        return x
+
+
 class PartsAlone(Model):
     """Runs the parts of blocks, and not the blocks, and reads what they hold."""
 
@@ -383,11 +410,18 @@ class Fails(Block):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("model", [lambda: InOtherSurroundings(Looking), PartsAlone, lambda: Model(Fails)])
-def test_surroundings_parts_and_failures_are_those_of_a_whole_run(model: Callable[[], torch.nn.Module]):
-    made = model()
+@pytest.mark.parametrize(
+    ("model", "block"),
+    [(InOtherSurroundings, Looking), (PartsAlone, Block), (Model, Fails), (Kept, KeepsNumber), (Masking, Masked),
+     (Masking, Told)],
+)  # fmt: skip
+def test_surroundings_parts_values_and_failures_are_those_of_a_whole_run(model: type[Model], block: type[Block]):
+    made = model(block)
     assert same(made)
-    assert same(made, "f32[5,8]")
+
+
+def test_blocks_that_fail_for_four_rows_run_for_five():
+    assert same(Model(Fails), "f32[5,8]")
 
 
 def test_a_hook_on_every_module_sees_each_block():
