@@ -13,7 +13,7 @@ from formulas.expressions import value_of
 from numel.analyses.explain import find, others
 from numel.analyses.formulas import Cost
 from numel.analyses.formulas.arithmetic import Size, worked
-from numel.document.blocks import at_least
+from numel.document.table import at_least
 from numel.errors import ViewError
 from numel.facts import CallRecord, ModuleRecord, OpRecord, Snapshot, TensorRecord, TensorSpec, Trace, dtype
 from numel.facts.trace import Failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from numel.document import Cell, Column, Quantity
-from numel.document.blocks import Unit
+from numel.document.table import Unit
 from numel.render.text import cell_text, cells, fact_text, guides, middle, printable, title_text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from numel import collector
 from numel.document import Cell, marked
-from numel.document.blocks import Unit
+from numel.document.table import Unit
 from numel.facts import OUTSIDE, OpRecord, Phase, Snapshot, TensorSpec, Trace, above_of, tensors_in
 
 

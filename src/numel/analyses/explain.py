@@ -15,8 +15,8 @@ from numel.analyses.layers import Layer
 from numel.analyses.memory import peak, saved
 from numel.analyses.summary import batch_size, failure, title
 from numel.document import Block, Cell, Column, Document, Heading, Quantity, Table, Text, marked
-from numel.document.blocks import about as is_about
-from numel.document.blocks import at_least
+from numel.document.table import about as is_about
+from numel.document.table import at_least
 from numel.errors import ViewError
 from numel.facts import OpRecord, Phase, Snapshot, TensorRecord, TensorSpec, Totals, Trace, tensors_in
 

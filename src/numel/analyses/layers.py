@@ -13,7 +13,7 @@ from numel.analyses.cost import Costs, Work
 from numel.analyses.memory import Saved
 from numel.analyses.params import held
 from numel.document import Cell, Column, Quantity, Table
-from numel.document.blocks import Unit
+from numel.document.table import Unit
 from numel.facts import Snapshot, TensorRecord, Totals
 
 NOT_CALLED = "not called"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numel.analyses.arrange import with_columns
 from numel.document import Cell, Column, Table, marked
-from numel.document.blocks import Unit
+from numel.document.table import Unit
 from numel.facts import Snapshot, Totals
 
 _TENSOR_COLUMNS = (

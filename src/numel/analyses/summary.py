@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from numel.analyses import active
 from numel.analyses.memory import untold
 from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
-from numel.document.blocks import Unit
+from numel.document.table import Unit
 from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, tensors_in
 
 if TYPE_CHECKING:

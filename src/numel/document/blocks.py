@@ -2,122 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Unit = Literal["text", "path", "count", "ops", "bytes", "share", "shape", "integer", "flag"]
-Basis = Literal["exact", "measured", "estimate", "guess"]
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """A number with its own unit, for a cell that differs from its column, or one that is not exact: a lower bound
-    (`at_least`, printed `≥`), what may be more or less (`about`, printed `≈`), or a lower bound of that (`≳`)."""
-
-    value: int | float | None
-    unit: Unit = "count"
-    at_least: bool = False
-    about: bool = False
-
-    @property
-    def mark(self) -> Literal["", "≥", "≈", "≳"]:
-        """The sign before the number."""
-        if self.at_least:
-            return "≳" if self.about else "≥"
-        return "≈" if self.about else ""
-
-
-# None is unknown and prints "?"; a tuple is a shape; a str prints as it is
-Cell = None | str | bool | int | float | tuple[int, ...] | Quantity
-
-
-def marked(value: int | float, unit: Unit, *, at_least: bool = False, about: bool = False) -> Cell:
-    """A number as it is, or with a sign.
-
-    >>> marked(3, "ops"), marked(3, "ops", at_least=True).mark, marked(3, "ops", about=True).mark
-    (3, '≥', '≈')
-    """
-    return Quantity(value, unit, at_least, about) if at_least or about else value
-
-
-def at_least(cell: Cell) -> bool:
-    """Whether the cell is a lower bound.
-
-    >>> at_least(Quantity(2, at_least=True)), at_least(2)
-    (True, False)
-    """
-    return isinstance(cell, Quantity) and cell.at_least
-
-
-def about(cell: Cell) -> bool:
-    """Whether the cell is a number that may be more or less."""
-    return isinstance(cell, Quantity) and cell.about
-
-
-# what a format of plain values says of a column in another: the suffix of its key, and of which cells it is true
-MARKS: tuple[tuple[str, Callable[[Cell], bool]], ...] = (("at_least", at_least), ("about", about))
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: `key` is its name in code, JSON and `columns=`; `title` is printed; numbers stay numbers."""
-
-    key: str
-    title: str
-    unit: Unit = "text"
-    basis: Basis = "exact"
-    help: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of cells under columns. With `depths` it is a tree in preorder whose labels are the first column: where
-    that is of unit "path", a renderer that draws the tree leaves out what the row above has said already.
-
-    `kind` "facts" is a two-column list of names and quantities (a footer) that is drawn without a header.
-    `total` is a last row that sums the others. With `sentences` the last column holds text that is too long for a
-    column: where lines have a width it stands below its row.
-    """
-
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    depths: tuple[int, ...] | None = None
-    total: tuple[Cell, ...] | None = None
-    kind: Literal["table", "facts"] = "table"
-    caption: str = ""
-    sentences: bool = False
-
-    def __post_init__(self) -> None:
-        width = len(self.columns)
-        for row in (*self.rows, *((self.total,) if self.total is not None else ())):
-            if len(row) != width:
-                raise ValueError(f"table {self.title!r}: a row of {len(row)} cells under {width} columns")
-        if self.depths is not None and len(self.depths) != len(self.rows):
-            raise ValueError(f"table {self.title!r}: {len(self.depths)} depths for {len(self.rows)} rows")
-
-    def to_dict(self) -> dict[str, list[Cell]]:
-        """Columns by key as lists of plain values: pandas, polars and pyarrow take it.
-
-        A column with a lower bound in it gets another, `<key>_at_least`, that says which of its numbers are ones, and
-        one with numbers that may be more or less `<key>_about`.
-
-        >>> Table("t", (Column("n", "N", "count"),), ((1,), (Quantity(2, "count", True),))).to_dict()
-        {'n': [1, 2], 'n_at_least': [False, True]}
-        """
-        keys = [column.key for column in self.columns]
-        columns = dict(zip(keys, _transposed(self.rows, len(keys)), strict=True))
-        values: dict[str, list[Cell]] = {
-            key: [cell.value if isinstance(cell, Quantity) else cell for cell in cells]
-            for key, cells in columns.items()
-        }
-        for key, cells in columns.items():
-            for suffix, has_mark in MARKS:
-                found: list[Cell] = [has_mark(cell) for cell in cells]
-                if any(found):
-                    values[f"{key}_{suffix}"] = found
-        return values
+from numel.document.chart import Chart
+from numel.document.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +34,7 @@ class Callout:
     path: str = ""
 
 
-Block = Heading | Text | Callout | Table
+Block = Heading | Text | Callout | Table | Chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +48,7 @@ class Document:
         """The tables alone, in order."""
         return tuple(block for block in self.blocks if isinstance(block, Table))
 
-
-def _transposed(rows: Sequence[Sequence[Cell]], width: int) -> list[list[Cell]]:
-    return [[row[i] for row in rows] for i in range(width)]
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """The charts alone, in order."""
+        return tuple(block for block in self.blocks if isinstance(block, Chart))

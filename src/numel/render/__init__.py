@@ -1,4 +1,4 @@
-"""Document to text, a file each. A renderer knows the blocks of `numel.document` and nothing else."""
+"""Document to text or bytes, a file each. A renderer knows the blocks of `numel.document` and nothing else."""
 
 from __future__ import annotations
 
@@ -16,23 +16,33 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "terminal": (".txt",),
     "markdown": (".md", ".markdown"),
     "csv": (".csv",),
+    "latex": (".tex",),
+    "parquet": (".parquet",),
+    "html": (".html", ".htm"),
+    "notebook": (),
+    "figure": (".png", ".svg", ".pdf"),
 }
 
 
 class Renderer(Protocol):
-    """What a module of this package offers."""
+    """What a module of this package offers. `WHOLE`: it can fold and search, and takes all that there is to show."""
 
     NAME: str
     SUFFIXES: tuple[str, ...]
+    WHOLE: bool
 
-    def render(self, document: Document, *, width: int | None = None, color: bool = False) -> str: ...
+    def render(
+        self, document: Document, *, width: int | None = None, color: bool = False, suffix: str = ""
+    ) -> str | bytes:
+        """The document; `suffix` is the one asked for, of a renderer that writes several formats."""
+        ...
 
 
 def names() -> tuple[str, ...]:
     """Every renderer, by name.
 
     >>> names()
-    ('terminal', 'markdown', 'csv')
+    ('terminal', 'markdown', 'csv', 'latex', 'parquet', 'html', 'notebook', 'figure')
     """
     return tuple(_KNOWN)
 
@@ -49,7 +59,7 @@ def find(name_or_suffix: str, *, also: tuple[str, ...] = ()) -> Renderer:
     for name, suffixes in _KNOWN.items():
         if wanted == name or f".{wanted.removeprefix('.')}" in suffixes:
             return cast(Renderer, importlib.import_module(f"numel.render.{name}"))
-    known = ", ".join(f"{name} ({' '.join(suffixes)})" for name, suffixes in _KNOWN.items())
+    known = ", ".join(f"{name} ({' '.join(suffixes)})" if suffixes else name for name, suffixes in _KNOWN.items())
     known = ", ".join([known, *also])
     raise ViewError(f"no renderer is called {name_or_suffix!r}; known: {known}")
 

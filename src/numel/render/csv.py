@@ -11,14 +11,15 @@ import csv
 import io
 
 from numel.document import Callout, Cell, Document, Heading, Quantity, Table, Text
-from numel.document.blocks import MARKS
+from numel.document.table import MARKS
 from numel.render import assert_never
 
 NAME = "csv"
 SUFFIXES: tuple[str, ...] = (".csv",)
+WHOLE = False
 
 
-def render(document: Document, *, width: int | None = None, color: bool = False) -> str:
+def render(document: Document, *, width: int | None = None, color: bool = False, suffix: str = "") -> str:
     """The main table with CRLF line ends; `width` and `color` mean nothing here.
 
     Unknown is an empty field, a flag is true or false, a shape is `[1, 3, 224, 224]`, a share is a fraction of one.

@@ -10,6 +10,7 @@ from numel.render.text import cell_text, fact_text, guides, is_number, labels, p
 
 NAME = "markdown"
 SUFFIXES: tuple[str, ...] = (".md", ".markdown")
+WHOLE = False
 
 _MOST_LEVELS = 24
 # an underscore inside of a word is no emphasis, so `q_proj` stays readable in the source
@@ -18,7 +19,7 @@ _SPECIAL = re.compile(r"[\\`*|\[\]~]|_(?![A-Za-z0-9])|(?<![A-Za-z0-9])_")
 _OPENING = re.compile(r"^(\s*)([#>+\-=]|\d+[.)])")
 
 
-def render(document: Document, *, width: int | None = None, color: bool = False) -> str:
+def render(document: Document, *, width: int | None = None, color: bool = False, suffix: str = "") -> str:
     """The whole document; Markdown flows by itself, so `width` and `color` mean nothing here.
 
     >>> print(render(Document((Heading("Net", 1), Callout("warning", "a | b")))), end="")

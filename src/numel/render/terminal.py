@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 NAME = "terminal"
 SUFFIXES: tuple[str, ...] = (".txt",)
+WHOLE = False
 
 _LEAST_WIDTH = 20
 _LEAST_LABEL = 12  # columns of a name that the guides of a deep tree leave
@@ -62,7 +63,7 @@ _CALLOUTS = {
 Line = list[Segment]
 
 
-def render(document: Document, *, width: int | None = None, color: bool = False) -> str:
+def render(document: Document, *, width: int | None = None, color: bool = False, suffix: str = "") -> str:
     """The document as lines of at most `width` columns (the terminal's own when not given; never under 20).
 
     >>> print(render(Document((Callout("note", "counted on meta", code="mode"),)), width=80), end="")

@@ -14,7 +14,7 @@ from decimal import Decimal
 from math import isfinite, isnan
 
 from numel.document import Cell, Column, Quantity, Table
-from numel.document.blocks import Unit
+from numel.document.table import Unit
 
 UNKNOWN = "?"
 _TIPS = {3: ("├─ ", "└─ "), 2: ("├ ", "└ "), 1: ("├", "└")}

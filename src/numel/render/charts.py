@@ -1,0 +1,157 @@
+"""What every drawing of a chart needs: its numbers, its axis, names short enough to stand beside it, and the long tail
+folded. Drawings differ in their means, not in this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from os.path import commonprefix
+
+from numel.document import Cell, Chart, Quantity
+from numel.document.table import about, at_least
+from numel.render.text import cell_text, cells, middle
+
+_ORDERS = 100.0  # two orders of magnitude
+
+
+def number(cell: Cell) -> float | None:
+    """The number of a cell; `None` for what is none, or not finite.
+
+    >>> number(Quantity(2, "count", at_least=True)), number("a"), number(float("nan"))
+    (2.0, None, None)
+    """
+    value = cell.value if isinstance(cell, Quantity) else cell
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        value = float(value)
+    except OverflowError:  # an int beyond every float
+        return None
+    return value if isfinite(value) else None
+
+
+def numbers(chart: Chart, key: str) -> list[float | None]:
+    """The numbers of a column, row by row."""
+    index = chart.index(key)
+    return [number(row[index]) for row in chart.data.rows]
+
+
+def words(chart: Chart, key: str) -> list[str]:
+    """The cells of a column as they are printed, row by row."""
+    index, unit = chart.index(key), chart.column(key).unit
+    return [cell_text(row[index], unit) for row in chart.data.rows]
+
+
+def logarithmic(values: Sequence[float | None]) -> bool:
+    """Whether an axis over these should be: none is negative, and they span more than two orders of magnitude.
+
+    >>> logarithmic([1, 50, None]), logarithmic([3, 400, 0]), logarithmic([-1, 400])
+    (False, True, False)
+    """
+    known = [value for value in values if value is not None]
+    positive = [value for value in known if value > 0]
+    return bool(positive) and min(known) >= 0 and max(positive) > _ORDERS * min(positive)
+
+
+def shortened(names: Sequence[str], width: int) -> list[str]:
+    """Each name in at most `width` columns, cut in the middle; those that would look the same keep where they differ.
+
+    >>> shortened(["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"], 20)
+    ['model.layers.0.self…', 'model.layers.1.self…']
+    >>> shortened(["encoder.block.q_proj", "fc"], 12)
+    ['enco….q_proj', 'fc']
+    """
+    cut = [middle(name, width) for name in names]
+    alike: dict[str, list[int]] = {}
+    for index, text in enumerate(cut):
+        alike.setdefault(text, []).append(index)
+    for same in alike.values():
+        whole = sorted({names[index] for index in same})
+        if len(whole) > 1:
+            for index in same:
+                cut[index] = _around(names[index], _first_difference(names[index], whole), width)
+    return cut
+
+
+def _first_difference(name: str, among: Sequence[str]) -> int:
+    """Where `name` first differs from the one among the others that it is most like: a neighbour in sorted order."""
+    at = among.index(name)
+    beside = [among[i] for i in (at - 1, at + 1) if 0 <= i < len(among)]
+    return max(len(commonprefix([name, other])) for other in beside)
+
+
+def _around(name: str, place: int, width: int) -> str:
+    """`width` columns of `name` with the word that `place` is in."""
+    start = max(name.rfind(".", 0, place) + 1, place - width // 2)
+    end = place + 1
+    if cells(name[:end]) < width:  # from the beginning
+        return _prefix(name, width - 1) + "…" if cells(name) > width else name
+    tail = len(name) - start
+    if tail <= width - 1:  # up to the end
+        return "…" + name[len(name) - (width - 1) :] if cells(name[len(name) - (width - 1) :]) < width else name[-1]
+    return "…" + _prefix(name[start:], width - 2) + "…"
+
+
+def _prefix(text: str, width: int) -> str:
+    while cells(text) > width:
+        text = text[: max(1, min(len(text) - 1, width))]
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """The rows of a bar chart that are drawn: whole names, a list of values per column of `y`, which of them carry a
+    sign, what each belongs to, the row it came from (`None`: of the folded ones), and how many were folded."""
+
+    names: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    signs: tuple[tuple[str, ...], ...]
+    groups: tuple[str, ...]
+    rows: tuple[int | None, ...]
+    others: int = 0
+
+
+def bars(chart: Chart, most: int) -> Bars:
+    """At most `most` bars in the order of the rows; when there are more, the smallest become one, "n others"."""
+    size = len(chart.data.rows)
+    names = words(chart, chart.x)
+    values = [numbers(chart, key) for key in chart.y]
+    signs = [[_sign(row[chart.index(key)]) for row in chart.data.rows] for key in chart.y]
+    groups = words(chart, chart.color[0]) if chart.color else [""] * size
+    kept = list(range(size))
+    if size > most:
+        largest = sorted(kept, key=lambda i: (values[0][i] is None, -(values[0][i] or 0.0), i))
+        kept = sorted(largest[: max(1, most - 1)])
+    chosen = set(kept)
+    rest = [i for i in range(size) if i not in chosen]
+    rows: tuple[int | None, ...] = tuple(kept)
+    drawn = Bars(
+        tuple(names[i] for i in kept), tuple(tuple(each[i] for i in kept) for each in values),
+        tuple(tuple(each[i] for i in kept) for each in signs), tuple(groups[i] for i in kept), rows,
+    )  # fmt: skip
+    if not rest:
+        return drawn
+    sums, marks = [], []
+    for each, sign in zip(values, signs, strict=True):
+        known = [value for i in rest if (value := each[i]) is not None]
+        sums.append(sum(known) if known else None)
+        marks.append(_signs([sign[i] for i in rest] + (["≥"] if len(known) < len(rest) and known else [])))
+    return Bars(
+        (*drawn.names, f"{len(rest)} other{'s' if len(rest) > 1 else ''}"),
+        tuple((*each, total) for each, total in zip(drawn.values, sums, strict=True)),
+        tuple((*each, mark) for each, mark in zip(drawn.signs, marks, strict=True)),
+        (*drawn.groups, ""), (*rows, None), len(rest),
+    )  # fmt: skip
+
+
+def _sign(cell: Cell) -> str:
+    least, more_or_less = at_least(cell), about(cell)
+    return "≳" if least and more_or_less else "≥" if least else "≈" if more_or_less else ""
+
+
+def _signs(signs: Sequence[str]) -> str:
+    """The sign of a sum of numbers with these."""
+    least = any(sign in ("≥", "≳") for sign in signs)
+    more_or_less = any(sign in ("≈", "≳") for sign in signs)
+    return "≳" if least and more_or_less else "≥" if least else "≈" if more_or_less else ""
