@@ -13,18 +13,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from numel.api import count, formula, load, read, summary, trace
+    from numel.api import count, formula, load, plot, read, summary, trace
     from numel.errors import NumelError
     from numel.facts.inputs import Inputs
 
 __version__ = "0.1.0"
 
-__all__ = ["Inputs", "NumelError", "__version__", "count", "formula", "load", "read", "summary", "trace"]
+__all__ = ["Inputs", "NumelError", "__version__", "count", "formula", "load", "plot", "read", "summary", "trace"]
 
 _HOME = {
     "Inputs": "numel.facts.inputs",
     "NumelError": "numel.errors",
-    **dict.fromkeys(("count", "formula", "load", "read", "summary", "trace"), "numel.api"),
+    **dict.fromkeys(("count", "formula", "load", "plot", "read", "summary", "trace"), "numel.api"),
 }
 
 

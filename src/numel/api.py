@@ -18,15 +18,18 @@ from numel import collector
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
-from numel.results import Report, from_saved
+from numel.results import Report, Result, from_saved
 from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from numel.document import ChartKind
     from numel.facts.inputs import Inputs
     from numel.tracing import Training
 
-__all__ = ["count", "formula", "load", "read", "summary", "trace"]
+__all__ = ["count", "formula", "load", "plot", "read", "summary", "trace"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Options = Mapping[str, Any]
@@ -89,7 +92,7 @@ def summary(
         what = "a saved result, which can not run again" if found.saved is not None else "tensors but no forward"
         raise InputsError(f"{printable(str(target))}: {what}; leave the inputs out")
     if found.saved is not None:
-        return load(found.saved)
+        return _report(found.saved)
     training = _training(backward, loss, optimizer)
     with collector.paused():
         snapshot, traced = _snapshot(found, target), None
@@ -101,15 +104,68 @@ def summary(
     return Report(snapshot, traced)
 
 
-def read(target: Any, *, options: Options | None = None, trust_remote_code: bool = False) -> Report:
+def read(
+    target: Any, *, values: bool = False, options: Options | None = None, trust_remote_code: bool = False
+) -> Report:  # fmt: skip
     """Every tensor: name, shape, dtype, what it is, whether it trains. A file is read by its header alone.
+
+    With `values` those of the parameters are read, too, a piece at a time: `report.histograms` says how often which
+    occur, and `report.chart("histogram")` draws it. Raises `TargetError` where there are none to read.
 
     >>> import torch
     >>> read(torch.nn.Linear(3, 2)).to_dict()["path"]
     ['weight', 'bias']
+    >>> [(h.path, h.numel) for h in read(torch.nn.Linear(3, 2), values=True).histograms]
+    [('', 8), ('weight', 6), ('bias', 2)]
     """
     found = resolve(target, options=options, trust_remote_code=trust_remote_code)
-    return Report(_snapshot(found, target), None, "tensors")
+    if found.saved is not None:
+        saved = _report(found.saved)
+        if values and not saved.histograms:
+            raise TargetError(f"{printable(str(target))}: a result that was saved without values")
+        return replace(saved, view="tensors")
+    snapshot = _snapshot(found, target)
+    if not values:
+        return Report(snapshot, None, "tensors")
+    return _with_values(found, target, snapshot)
+
+
+def plot(result: Any, kind: ChartKind | None = None, inputs: Any = None, **options: Any) -> Figure:
+    """A picture of a result as a `matplotlib.figure.Figure`, which `savefig` writes; no state of pyplot is touched.
+
+    `kind` is "bar" (the default of a report), "treemap", "icicle", "sunburst", "scatter", "timeline", "line", "area",
+    "heatmap" or "histogram"; `options` are those of the result's `chart`, as in `by="type"` or `value="macs"`. Instead
+    of a result a target can be given, with `inputs` where the picture is of what it computes; then a "timeline" traces
+    a training step, and a "histogram" reads the weights.
+
+    Raises `ViewError` where the result lacks what the kind needs, and `MissingExtra` without matplotlib.
+
+    >>> import torch
+    >>> figure = plot(summary(torch.nn.Linear(4, 8), "f32[2,4]"), "bar", value="macs")
+    >>> type(figure).__name__
+    'Figure'
+    """
+    from numel.render.figure import draw
+    from numel.views import Viewable
+
+    if not isinstance(result, Viewable):
+        result = pictured(result, kind, inputs)
+    elif inputs is not None:
+        raise InputsError("plot: a result has run already; leave the inputs out, or give the model itself")
+    figure: Figure = draw(result.chart(kind, **options))
+    return figure
+
+
+def pictured(target: Any, kind: str | None, inputs: Any = None, **running: Any) -> Result:
+    """The result of a target that has what a kind of picture needs."""
+    found = resolve(target, **{name: running[name] for name in ("options", "trust_remote_code") if name in running})
+    if found.saved is not None:
+        return load(found.saved)
+    if kind == "histogram":
+        return _with_values(found, target, _snapshot(found, target))
+    if kind == "timeline":
+        running["backward"] = True
+    return summary(target, inputs, **running)
 
 
 def trace(
@@ -148,8 +204,8 @@ def formula(*operators: Any) -> Callable[[F], F]:
     return formula(*operators)
 
 
-def load(path: str | os.PathLike[str]) -> Report:
-    """A result that `save` wrote as `.json`. Needs no torch.
+def load(path: str | os.PathLike[str]) -> Result:
+    """A result that `save` wrote as `.json`, of this version or an older one. Needs no torch.
 
     Raises `TargetError` for a file that can not be read and `SchemaError` for one that holds no result.
     """
@@ -167,12 +223,42 @@ def load(path: str | os.PathLike[str]) -> Report:
     return from_saved(saved, printable(place))
 
 
+def _report(path: Path) -> Report:
+    """A saved report; no other result has layers and tensors."""
+    result = load(path)
+    if not isinstance(result, Report):
+        what = type(result).__name__.lower()
+        raise TargetError(f"{printable(path)}: a saved {what}; numel show shows it, and here a report is expected")
+    return result
+
+
+def _with_values(found: Resolved, target: Any, snapshot: Snapshot) -> Report:
+    """The tensors with histograms of their values; a note names those that hide theirs."""
+    from numel.sources import values
+
+    if found.built:
+        raise TargetError(f"{printable(str(target))}: a model without weights; name a file of them, or a live module")
+    if found.model is not None:
+        histograms, unread = values.of_module(found.model)
+    elif isinstance(target, str | os.PathLike):
+        histograms, unread = values.of_file(Path(target).expanduser())
+    else:
+        raise TargetError("values: a Snapshot has none; give the module or the file that it came from")
+    if not histograms:
+        raise TargetError(f"{printable(str(target))[:80]}: no values to read; its parameters are not allocated")
+    if unread:
+        more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+        text = f"the values of {', '.join(unread[:3])}{more} can not be read, and are in no histogram"
+        snapshot = replace(snapshot, notes=(*snapshot.notes, Note("values-unread", "warning", text, unread[0])))
+    return Report(snapshot, None, "tensors", histograms)
+
+
 def _snapshot(found: Resolved, target: Any) -> Snapshot:
     """The facts of whatever was found, under the name that the user gave, with the notes on how it was built."""
     if found.snapshot is not None:
         return found.snapshot
     if found.saved is not None:
-        return load(found.saved).snapshot
+        return _report(found.saved).snapshot
     from numel.sources.live import snapshot
 
     assert found.model is not None

@@ -24,9 +24,9 @@ _PLAIN_WIDTH = 100
 class Viewable:
     """A result with a `document` and a `saved` form. `display` are the options of its `document`, and no others.
 
-    A result prints itself in the REPL, as `str(result)` and inside of rich, and is a table in a notebook;
-    `result.save("x.md")` takes the renderer from the suffix, and `.json` keeps the facts, so that `numel.load` gives the
-    result again.
+    A result prints itself in the REPL, as `str(result)` and inside of rich, and unfolds in a notebook;
+    `result.save("x.md")` takes the renderer from the suffix, and `.json` keeps the facts, so that `numel.load` gives
+    the result again.
     """
 
     @abstractmethod
@@ -124,11 +124,34 @@ class Viewable:
     def _repr_html_(self) -> str:
         from numel.render.notebook import render
 
-        return render(self._folding())
+        drawn: str = render(self._folding())
+        return drawn
 
     def _folding(self) -> Document:
         """What a notebook shows, which can fold a tree and nothing else."""
         return self.document()
+
+
+class Picture(Viewable):
+    """One chart alone, to be drawn in any format; the facts behind it are those of the result that it was made of."""
+
+    def __init__(self, chart: Chart) -> None:
+        self._chart = chart
+
+    def document(self, **display: Any) -> Document:
+        """The chart."""
+        takes_none(display)
+        return Document((self._chart,))
+
+    def saved(self) -> Mapping[str, Any]:
+        """There is none: raises `ViewError`."""
+        raise ViewError("a picture keeps no facts; save the result as .json, and draw it again from there")
+
+
+def takes_none(display: Mapping[str, Any]) -> None:
+    """Raises `ViewError` for options given to a result that has none."""
+    if display:
+        raise ViewError(f"this view takes no {' or '.join(display)}")
 
 
 def named(format: str) -> str | None:

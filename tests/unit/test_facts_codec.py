@@ -26,7 +26,8 @@ from numel.facts import (
     Trace,
     dtype,
 )
-from numel.facts.codec import SCHEMA, check_schema, decode, encode
+from numel.facts.codec import decode, encode
+from numel.facts.schema import SCHEMA, upgraded
 
 Q4 = DType("q4_k", 144, 256, "packed")
 X = TensorSpec((2, 3), dtype("f32"))
@@ -211,7 +212,7 @@ def test_facts_that_are_no_document_are_damage(facts):
 )
 def test_a_document_of_another_kind_or_a_newer_numel_is_refused(saved, says):
     with pytest.raises(SchemaError) as caught:
-        check_schema(saved, "r.json")
+        upgraded(saved, "r.json")
     text = str(caught.value)
     assert says in text
     assert text.isprintable()
@@ -219,4 +220,4 @@ def test_a_document_of_another_kind_or_a_newer_numel_is_refused(saved, says):
 
 
 def test_a_document_of_this_schema_is_accepted():
-    check_schema({"schema": SCHEMA, "facts": {}, "kind": "report"}, "r.json")
+    upgraded({"schema": SCHEMA, "facts": {}, "kind": "report"}, "r.json")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         active,
         adapters,
         arrange,
+        charts,
         cost,
         embedding,
         explain,
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
         summary,
     )
 
-__all__ = ["active", "adapters", "arrange", "cost", "embedding", "explain", "groups", "layers", "memory", "params",
-           "summary"]  # fmt: skip
+__all__ = ["active", "adapters", "arrange", "charts", "cost", "embedding", "explain", "groups", "layers", "memory",
+           "params", "summary"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

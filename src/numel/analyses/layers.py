@@ -14,7 +14,7 @@ from numel.analyses.memory import Saved
 from numel.analyses.params import held
 from numel.document import Cell, Column, Quantity, Table
 from numel.document.table import Unit
-from numel.facts import Snapshot, TensorRecord, Totals
+from numel.facts import Snapshot, TensorRecord, Totals, above_of
 
 NOT_CALLED = "not called"
 _FITS = 40  # rows that a reader takes in; the depth is chosen so that the tree has no more
@@ -30,7 +30,8 @@ class Layer:
     `totals` and `work` include everything below, `own` and `own_work` do not. `work`, `calls` and the shapes are `None`
     where nothing was traced; a shape is also `None` where no tensor passed. `tied_to` is where what is counted
     elsewhere is counted. `backward` is its work in the backward pass and `saved` what autograd keeps for that, both
-    with all below, and `None` where none was traced.
+    with all below, and `None` where none was traced. `dtype` is that of its parameters, with all below; of its buffers
+    where it has none.
 
     >>> Layer("fc", "Linear", totals=Totals(params=6, trainable=6)).params
     6
@@ -49,6 +50,7 @@ class Layer:
     tied_to: str | None = None
     backward: Work | None = None
     saved: Cell = None
+    dtype: str = ""
 
     @property
     def params(self) -> int:
@@ -98,7 +100,7 @@ def layers(
     depths = {"": 0}
     for path in sorted(aboves, key=len):  # each is longer than all above it
         depths[path] = depths[aboves[path]] + 1
-    ties = _ties(snapshot)
+    ties, dtypes = _ties(snapshot), _dtypes(snapshot)
     untold: set[str] = set()  # modules whose work is unknown, not zero
     rows = []
     for module in snapshot.modules:
@@ -106,13 +108,13 @@ def layers(
         what = (path, module.class_name, depths[path], subtotals[path], direct.get(path, _ZERO))
         tied_to = module.alias_of if module.alias_of is not None else ties.get(path)
         if costs is None:
-            rows.append(Layer(*what, tied_to=tied_to))
+            rows.append(Layer(*what, tied_to=tied_to, dtype=dtypes[path]))
             continue
         place = costs.places.get(path)
         done = costs.inclusive[path]
         if path and not place and _is_untold(costs, done, aboves[path], aboves[path] in untold):
             untold.add(path)
-            rows.append(Layer(*what, tied_to=tied_to))
+            rows.append(Layer(*what, tied_to=tied_to, dtype=dtypes[path]))
             continue
         given, made = (None, None) if place is None else (place.input, place.output)
         rows.append(Layer(
@@ -120,6 +122,7 @@ def layers(
             None if given is None else given.shape, None if made is None else made.shape,
             place.calls if place else 0, tied_to,
             None if backward is None else backward.inclusive[path], None if saved is None else saved.cell(path),
+            dtypes[path],
         ))  # fmt: skip
     return tuple(rows)
 
@@ -145,6 +148,25 @@ def _ties(snapshot: Snapshot) -> Mapping[str, str]:
             if tensor.alias_of not in places:
                 places.append(tensor.alias_of)
     return {path: ", ".join(places) for path, places in found.items()}
+
+
+def _dtypes(snapshot: Snapshot) -> Mapping[str, str]:
+    """The element types of each module's parameters with all below, else of its other tensors, by module path."""
+    paths = {module.path for module in snapshot.modules}
+    own: dict[str, dict[tuple[bool, str], None]] = {}
+    for tensor in snapshot.tensors:
+        kind = tensor.role != "buffer", tensor.dtype.name
+        own.setdefault(above_of(tensor.path, paths), {})[kind] = None
+
+    def together(shares: Sequence[tuple[tuple[bool, str], ...]]) -> tuple[tuple[bool, str], ...]:
+        return tuple(dict.fromkeys(kind for share in shares for kind in share))
+
+    found = snapshot.with_below({path: tuple(kinds) for path, kinds in own.items()}, together)
+    return {path: _named(kinds) for path, kinds in found.items()}
+
+
+def _named(kinds: Sequence[tuple[bool, str]]) -> str:
+    return ", ".join([name for first, name in kinds if first] or [name for _, name in kinds])
 
 
 # ── columns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,6 +233,7 @@ _FIELDS: dict[str, _Field] = {
     for each in (
         _field("path", "layer", "path", lambda row, _: row.path),
         _field("type", "type", "text", lambda row, _: row.type),
+        _field("dtype", "dtype", "text", lambda row, _: row.dtype, "of its parameters, else of its buffers"),
         _field("tied_to", "tied to", "text", lambda row, _: row.tied_to or "", "where its tensors are counted"),
         _field("depth", "depth", "integer", lambda row, _: row.depth),
         _field("calls", "calls", "integer", lambda row, _: row.calls, "how often its forward ran"),
@@ -267,6 +290,25 @@ def _default_columns(rows: Sequence[Layer], traced: bool) -> list[str]:
     if "trainable" in keys and not any(row.totals.trainable for row in rows) and not any(row.type for row in rows):
         keys.remove("trainable")  # a file does not say what trains
     return keys
+
+
+def says_something(rows: Sequence[Layer], key: str) -> bool:
+    """Whether a column tells more than that there is nothing: a number but zero, a word, an unknown of what ran.
+
+    >>> says_something([Layer("fc", "Linear", totals=Totals(params=6))], "params")
+    True
+    """
+    field, whole = _FIELDS[key], _whole(rows)
+    if key in _OF_A_TRACE and all(row.work is None for row in rows):
+        return False
+    if key in _OF_A_STEP and all(row.backward is None for row in rows):
+        return False
+    return any((value := field.value(row, whole)) is None or bool(value) for row in rows)
+
+
+_OF_A_STEP = frozenset({"backward_macs", "backward_flops", "saved_nbytes"})
+_OF_A_TRACE = frozenset({"calls", "input_shape", "output_shape", "macs", "macs_share", "flops", "executed_macs",
+                         "elementwise", "activations", "activation_nbytes", "read", "written"})  # fmt: skip
 
 
 def table(rows: Sequence[Layer]) -> Table:
@@ -390,7 +432,7 @@ def _of_tensor(tensor: TensorRecord, share: Totals, holder: Layer) -> Layer:
     kind = {"parameter": "Parameter", "buffer": "Buffer"}.get(tensor.role, "Tensor")
     work = None if holder.work is None else Work()
     return Layer(tensor.path, f"{kind} {shape}", totals=share, own=share, work=work, own_work=work,
-                 tied_to=tensor.alias_of)  # fmt: skip
+                 tied_to=tensor.alias_of, dtype=tensor.dtype.name)  # fmt: skip
 
 
 def _name(path: str) -> str:

@@ -6,9 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from numel.analyses.cost import charged
-from numel.document import Cell, marked
+from numel.document import Cell, Column, Table, marked
 from numel.facts import MemoryEvent, Snapshot, Trace
 from numel.facts.trace import UNTOLD
+
+# the categories of `MemoryEvent`, as a reader knows them
+CATEGORIES = {"parameter": "parameters", "buffer": "buffers", "input": "inputs", "optimizer": "optimizer state",
+          "activation": "activations", "gradient": "gradients", "temporary": "other"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +115,37 @@ def peak(snapshot: Snapshot, trace: Trace) -> Peak:
     call = trace.ops[at.op].call if at.op >= 0 else -1
     path = charged(snapshot, trace)[call] if call >= 0 else ""
     return Peak(nbytes, at.op, path, {name: held for name, held in kinds.items() if held})
+
+
+def timeline(snapshot: Snapshot, trace: Trace) -> Table:
+    """What lives at each operator, where that is the most during it: a row per operator that allocates or frees, and
+    one, step 0, for what is there before. The columns are bytes by the categories of `MemoryEvent`."""
+    places = charged(snapshot, trace)
+    now = dict.fromkeys(CATEGORIES, 0)
+    for event in trace.events:
+        if event.kind == "allocate" and event.category == "optimizer":
+            now["optimizer"] += event.nbytes
+    highest: dict[int, tuple[int, tuple[int, ...]]] = {}
+    for _, event, nbytes in live(trace):
+        if event.kind == "save":
+            continue
+        if event.category != "optimizer":
+            now[event.category or "temporary"] += event.nbytes if event.kind == "allocate" else -event.nbytes
+        if event.op not in highest or nbytes > highest[event.op][0]:
+            highest[event.op] = nbytes, tuple(now.values())
+    there = [i for i in range(len(now)) if any(held[i] for _, held in highest.values())]
+    names = tuple(now)
+    columns = (
+        Column("step", "operator, in order", "integer"), Column("operator", "operator"),
+        Column("path", "layer", "path"), Column("phase", "phase"),
+        *(Column(names[i], CATEGORIES[names[i]], "bytes") for i in there),
+    )  # fmt: skip
+
+    def head(op: int) -> tuple[Cell, ...]:
+        if op < 0:
+            return (0, "", "", "")
+        record = trace.ops[op]
+        return (op + 1, record.name, places[record.call] if record.call >= 0 else "", record.phase)
+
+    rows = tuple((*head(op), *(held[i] for i in there)) for op, (_, held) in sorted(highest.items()))
+    return Table("Live bytes, operator by operator", columns, rows)

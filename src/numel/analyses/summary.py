@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from numel.analyses import active
-from numel.analyses.memory import untold
+from numel.analyses.memory import CATEGORIES, untold
 from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
 from numel.document.table import Unit
 from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, tensors_in
@@ -135,14 +135,10 @@ def trained(
     unseen = back.unseen > 0 or there.unseen > 0 or saved.at_least
     unseen |= optimizer is not None and optimizer.total.unseen > 0
     rows.append(("Peak of live bytes", Quantity(peak.nbytes, "bytes", unseen, about)))
-    for name, title in _KINDS.items():
+    for name, title in CATEGORIES.items():
         if peak.by_category.get(name):
             rows.append((f"of which {title}", Quantity(peak.by_category[name], "bytes", unseen, about)))
     return rows
-
-
-_KINDS = {"parameter": "parameters", "buffer": "buffers", "input": "inputs", "activation": "activations",
-          "gradient": "gradients", "optimizer": "optimizer state", "temporary": "other"}  # fmt: skip
 
 
 def _fact(cell: Cell, unit: Unit = "ops") -> Cell:
@@ -183,6 +179,28 @@ def _sizes(held: Totals, trace: Trace | None, costs: Costs | None) -> Iterable[t
 def _how(trace: Trace) -> str:
     mode = {"meta": "meta tensors", "fake": "fake tensors", "real": "the real model"}[trace.mode]
     return f"{mode}, {'training' if trace.training else 'eval'} mode, {inputs_text(trace.inputs)}"
+
+
+def obtained(snapshot: Snapshot, trace: Trace | None) -> Table:
+    """How the numbers were obtained: what was read, with which versions, and what was run on what."""
+    source = snapshot.provenance
+    rows: list[Row] = [("Target", source.target or "an object"), ("Read as", source.kind or "facts")]
+    versions = dict(source.versions) | (dict(trace.provenance.versions) if trace is not None else {})
+    rows += [(f"{name} version", version) for name, version in versions.items()]
+    rows.append(("Structure", f"fingerprint {snapshot.fingerprint()}"))
+    if trace is None:
+        rows.append(("Ran", "nothing: parameters only"))
+    else:
+        mode = {"meta": "meta tensors", "fake": "fake tensors", "real": "the real model"}[trace.mode]
+        rows += [
+            ("Inputs", inputs_text(trace.inputs)),
+            ("Ran on", mode),
+            ("Mode", "training" if trace.training else "eval"),
+            ("Phases", ", ".join(trace.phases)),
+            ("Module calls", len(trace.calls)),
+            ("Operators", len(trace.ops)),
+        ]
+    return Table("How this was obtained", _FACTS, tuple(rows), kind="facts")
 
 
 def inputs_text(inputs: object) -> str:

@@ -18,7 +18,7 @@ def formula(text: str, output: str | None, format: str | None) -> None:
     from numel.errors import ViewError
     from numel.results import Formulas
 
-    found = Formulas(text)
+    found = Formulas.registered(text)
     if not found.rows:
         raise ViewError(f"no operator with {text!r} in its name has a formula; numel formula lists all that have")
     shared.write(found, output, format)

@@ -13,7 +13,8 @@ import click
 from numel.errors import NumelError
 
 # in the order that a newcomer meets them
-_VERBS = ("count", "summary", "read", "trace", "load", "formula")
+_VERBS = ("count", "summary", "read", "trace", "plot", "show", "formula")
+_OTHER_NAMES = {"load": "show"}  # the function is called load, since it returns
 _INTERRUPTED = 130
 
 
@@ -24,6 +25,7 @@ class _Verbs(click.Group):
         return list(_VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        name = _OTHER_NAMES.get(name, name)
         if name not in _VERBS:
             return None
         command: click.Command = getattr(importlib.import_module(f"numel.cli.{name}"), name)
@@ -34,7 +36,7 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the closest verb in the error."""
         name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in _VERBS:
+        if name and not name.startswith("-") and name not in (*_VERBS, *_OTHER_NAMES):
             import difflib
 
             near = difflib.get_close_matches(name, _VERBS, 1)

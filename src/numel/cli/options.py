@@ -120,10 +120,10 @@ explaining: Callable[[F], F] = click.option(
 
 writing: Callable[[F], F] = _stacked(
     click.option("-o", "--output", metavar="PATH", multiple=True, callback=_once,
-                 help="Write to a file whose suffix gives the format: .json .csv .md "
-                 ".txt; - is stdout."),
+                 help="Write to a file whose suffix gives the format: .html .json .csv .md .tex .parquet .txt, or a "
+                 "picture, .png .svg .pdf; - is stdout."),
     click.option("-f", "--format", "format", metavar="NAME", multiple=True, callback=_once,
-                 help="terminal, markdown, csv or json."),
+                 help="terminal, markdown, csv, latex, json or html."),
 )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def write(result: Viewable, output: str | None, format: str | None, **display: A
     elif format is None:
         result.show(**given)
     else:
-        click.echo(result.text(format, color=colored(sys.stdout), **given), nl=False)
+        click.echo(result.rendered(format, color=colored(sys.stdout), **given), nl=False)
 
 
 def finished(report: Report, target: str, *, silent: bool) -> int:

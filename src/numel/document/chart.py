@@ -30,7 +30,7 @@ class Chart:
     | kind | `x` | `y` | `color` |
     |---|---|---|---|
     | bar | names | a bar each, side by side | groups of names |
-    | treemap, icicle, sunburst | paths, in the tree of `data.depths` | sizes with all that is below | numbers or words |
+    | treemap, icicle, sunburst | paths, in the tree of `depths` | sizes with all that is below | numbers or words |
     | line, area | numbers in order, or names | a line each; areas lie one on the other | |
     | timeline | steps in order | what is there at that step, one on the other | |
     | scatter | numbers | numbers, one column | groups of points |

@@ -1,6 +1,7 @@
 """What is true: flat tables of frozen records keyed by dotted path. Standard library only."""
 
 from numel.facts.dtype import DType, dtype, dtype_of, known_dtypes
+from numel.facts.histogram import Histogram
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import ModuleRecord, Snapshot, above_of
@@ -22,7 +23,7 @@ from numel.facts.trace import (
 __all__ = [
     "OUTSIDE",
     "WAYS_OUT",
-    "CallRecord", "DType", "Failure", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part", "Phase",
-    "Provenance", "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "above_of", "dtype", "dtype_of",
+    "CallRecord", "DType", "Failure", "Histogram", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part",
+    "Phase", "Provenance", "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "above_of", "dtype", "dtype_of",
     "known_dtypes", "tensors_in",
 ]  # fmt: skip

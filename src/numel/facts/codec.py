@@ -1,24 +1,26 @@
 """Facts ↔ plain JSON values, and nothing else: no pickling, no code. Specs and operator names are written once.
 
-A saved document is {"schema": 1, "facts": {"snapshot": …, "trace": …}, …}. A trace of a large model repeats few specs
-very often, so `specs` and `names` are tables and records hold indexes.
+A saved report is {"schema": …, "facts": {"snapshot": …, "trace": …, "histograms": …}, …}. A trace of a large model
+repeats few specs very often, so `specs` and `names` are tables and records hold indexes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from math import isfinite, prod
 from typing import Any, NoReturn, TypeVar, get_args
 
 from numel.errors import SchemaError
 from numel.facts.dtype import DType, Kind
+from numel.facts.histogram import Histogram
 from numel.facts.note import Level, Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
 from numel.facts.tensor import Part, Role, TensorRecord
+from numel.facts.totals import Totals
 from numel.facts.trace import CallRecord, EventKind, Failure, MemoryEvent, Mode, OpRecord, Phase, TensorSpec, Trace
-
-SCHEMA = 1
 
 Json = Any
 T = TypeVar("T")
@@ -26,7 +28,9 @@ T = TypeVar("T")
 _LARGEST = 2**64  # no tensor has as many elements or bytes; integers without a bound might not even print
 
 
-def encode(snapshot: Snapshot, trace: Trace | None = None) -> dict[str, Json]:
+def encode(
+    snapshot: Snapshot, trace: Trace | None = None, histograms: Sequence[Histogram] = ()
+) -> dict[str, Json]:  # fmt: skip
     """The facts as JSON values.
 
     >>> from numel.facts.dtype import dtype
@@ -41,6 +45,8 @@ def encode(snapshot: Snapshot, trace: Trace | None = None) -> dict[str, Json]:
     facts["dtypes"] = [[d.name, d.block_nbytes, d.block_numel, d.kind] for d in writer.dtypes]
     facts["specs"] = [[list(spec.shape), writer.dtypes[spec.dtype]] for spec in writer.specs]
     facts["names"] = list(writer.names)
+    if histograms:
+        facts["histograms"] = [[h.path, h.low, h.high, list(h.counts), h.nan, h.infinite] for h in histograms]
     return facts
 
 
@@ -49,27 +55,55 @@ def decode(facts: Any, where: str = "saved result") -> tuple[Snapshot, Trace | N
 
     What this returns can be counted and shown without further checks: sizes are sizes, indexes lead somewhere.
     """
-    try:
+    with _taken(where):
         reader = _Reader(facts)
         snapshot = reader.snapshot(facts["snapshot"])
         trace = reader.trace(facts["trace"]) if "trace" in facts else None
+    return snapshot, trace
+
+
+def decode_histograms(facts: Any, where: str = "saved result") -> tuple[Histogram, ...]:
+    """The histograms of a report again, if it has any. Raises as `decode` does.
+
+    >>> w = Histogram("w", -1.0, 1.0, (3, 5))
+    >>> decode_histograms(encode(Snapshot(), histograms=(w,))) == (w,)
+    True
+    """
+    with _taken(where):
+        return tuple(
+            Histogram(_text(path), _real(low), _real(high), tuple(_whole(n) for n in counts), _whole(nan), _whole(inf))
+            for path, low, high, counts, nan, inf in facts.get("histograms", ())
+        )
+
+
+def encode_count(target: str, totals: Totals, notes: Sequence[Note], guessed: bool) -> dict[str, Json]:
+    """A count as JSON values."""
+    return {"target": target, "totals": asdict(totals), "notes": [_note(n) for n in notes], "guessed": guessed}
+
+
+def decode_count(facts: Any, where: str = "saved result") -> tuple[str, Totals, tuple[Note, ...], bool]:
+    """A count again. Raises as `decode` does.
+
+    >>> decode_count(encode_count("m", Totals(params=6), (), False))[1].params
+    6
+    """
+    with _taken(where):
+        totals = Totals(**{name: _whole(value) for name, value in facts["totals"].items()})
+        return _text(facts["target"]), totals, tuple(_read_note(*n) for n in facts["notes"]), _flag(facts["guessed"])
+
+
+@contextmanager
+def _taken(where: str) -> Iterator[None]:
+    """What goes wrong inside is a damaged file, said in one line."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         text = str(error) if str(error).isprintable() else ascii(str(error))
         raise SchemaError(
             f"{where}: damaged facts ({type(error).__name__}: {text[:200]}); expected what numel's save() wrote"
         ) from error
-    return snapshot, trace
 
 
-def check_schema(saved: Any, where: str) -> None:
-    """Raises `SchemaError` for a document that is none of ours or newer than this version reads."""
-    if not isinstance(saved, Mapping) or "schema" not in saved or "facts" not in saved:
-        raise SchemaError(f"{where}: no saved numel result; expected JSON with 'schema' and 'facts'")
-    schema = saved["schema"]
-    if type(schema) is not int or schema < 1:
-        raise SchemaError(f"{where}: schema {_shown(schema)}; expected a number from 1 to {SCHEMA}")
-    if schema > SCHEMA:
-        raise SchemaError(f"{where}: schema {_shown(schema)} is newer than the {SCHEMA} of this numel; update numel")
 
 
 class _Writer:
@@ -333,6 +367,12 @@ def _whole(value: Json, least: int = 0, below: int = _LARGEST) -> int:
     return _damaged(value, f"an integer from {least} below {below}")
 
 
+def _real(value: Json) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+        return float(value)
+    return _damaged(value, "a finite number")
+
+
 def _sizes(value: Json) -> tuple[int, ...]:
     sizes = tuple([_whole(each) for each in value]) if isinstance(value, list) else _damaged(value, "a list")
     return sizes if prod(sizes) < _LARGEST else _damaged(value, f"fewer than {_LARGEST} elements")
@@ -353,10 +393,10 @@ def _one_of(names: Any, value: Json) -> Any:
 
 
 def _damaged(value: Json, expected: str) -> NoReturn:
-    raise ValueError(f"{_shown(value)}; expected {expected}")
+    raise ValueError(f"{shown(value)}; expected {expected}")
 
 
-def _shown(value: Json) -> str:
+def shown(value: Json) -> str:
     """The beginning of a value as it would print; a damaged file can hold pages, and integers that do not print."""
     try:
         text = repr(value)

@@ -1,28 +1,46 @@
-"""What a user holds: frozen facts, and everything that is derived from them when it is asked for."""
+"""What a model is and computes: frozen facts, and everything that is derived from them when it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from numel import analyses, collector
-from numel.document import Block, Cell, Column, Document, Table
+from numel.document import Block, Cell, Chart, ChartKind, Document, Table
 from numel.errors import SchemaError, ViewError
-from numel.facts import CallRecord, ModuleRecord, Note, OpRecord, Phase, Snapshot, TensorRecord, Totals, Trace
-from numel.facts.codec import SCHEMA, check_schema, decode, encode
+from numel.facts import (
+    CallRecord,
+    Histogram,
+    ModuleRecord,
+    Note,
+    OpRecord,
+    Phase,
+    Snapshot,
+    TensorRecord,
+    Totals,
+    Trace,
+)
+from numel.facts.codec import decode, decode_histograms, encode
+from numel.facts.schema import SCHEMA
 from numel.views import Viewable
 
 if TYPE_CHECKING:
     from numel.analyses.active import Experts
     from numel.analyses.adapters import Adapters
     from numel.analyses.cost import Costs
-    from numel.analyses.explain import Place
     from numel.analyses.layers import Layer
     from numel.analyses.memory import Peak, Saved
+    from numel.results.explanation import Explanation
 
 View = Literal["layers", "tensors", "operators"]
+
+_ALL_LEVELS = 1 << 30
+_BARS = {"layers": "layer", "tensors": "tensor", "operators": "operator"}  # by what a bar stands for, if nobody says
+_PAGE_COLUMNS = ("output_shape", "dtype", "params", "share", "trainable", "trainable_params", "buffers", "unclassified",
+                 "packed", "tied_to", "nbytes", "calls", "macs", "macs_share", "flops", "executed_macs", "elementwise",
+                 "activations", "activation_nbytes", "backward_flops", "saved_nbytes")  # fmt: skip
 
 # what `by` takes beside the tree itself
 _BY = ("layer", "depth", "type", "dtype", "operator", "tensor")
@@ -33,7 +51,8 @@ class Report(Viewable):
     """What a model is and, where inputs were given, what it computes.
 
     `snapshot` and `trace` are the facts; `view` says which table it shows first: the tree of `layers` (from
-    `numel.summary`), the `tensors` (`numel.read`) or the `operators` (`numel.trace`).
+    `numel.summary`), the `tensors` (`numel.read`) or the `operators` (`numel.trace`). `histograms` are those of values,
+    where they were read.
 
     >>> from numel.facts import ModuleRecord, Snapshot, TensorRecord, dtype
     >>> w = TensorRecord("fc.weight", (2, 3), dtype("f32"), trainable=True)
@@ -45,6 +64,7 @@ class Report(Viewable):
     snapshot: Snapshot
     trace: Trace | None = None
     view: View = "layers"
+    histograms: tuple[Histogram, ...] = ()
 
     # ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -275,11 +295,97 @@ class Report(Viewable):
                 if columns is not None and mine:
                     found = analyses.arrange.with_columns(found, columns, named=True)
             tables.append(found)
+        return Document((analyses.summary.title(self.snapshot), *tables, self._totals(), *self._said()))
+
+    @collector.paused()
+    def whole(self, **display: Any) -> Document:
+        """All there is to show, with pictures, for a page that folds and searches; with options, as `document` has it.
+
+        The totals and what qualifies them come first, then the tree of all layers, drawn and as a table, the memory of
+        a training step, work against size, sums, and how all of it was obtained.
+        """
+        if display:
+            return self.document(**display)
+        tree, charts = self._tree(), analyses.charts
+        blocks: list[Block] = [analyses.summary.title(self.snapshot), self._totals(), *self._said()]
+        if self.snapshot.modules:
+            blocks += [charts.nested(tree, "treemap"), tree]
+        if self.view == "tensors" or not self.snapshot.modules:
+            blocks.append(self.by("tensor"))
+        if self.peak is not None and self.trace is not None and self.trace.events:
+            blocks.append(self.chart("timeline"))
+        if self.trace is not None:
+            blocks += [self.chart("scatter"), self.by("operator")]
+        for key in ("type", "dtype"):
+            table = self.by(key)
+            blocks += [charts.bar(table, value=None, sort=None, by=key), table] if len(table.rows) > 1 else [table]
+        if self.histograms:
+            blocks.append(self.chart("histogram"))
+        return Document((*blocks, analyses.summary.obtained(self.snapshot, self.trace)))
+
+    def chart(self, kind: ChartKind | None = None, **options: Any) -> Chart:
+        """One picture: a `bar` for each "layer" (`by`: or "depth", "type", "dtype", "operator", "tensor"); a `treemap`,
+        `icicle` or `sunburst` of the tree; a `scatter` of MACs against params; a `line` or an `area` along the model; a
+        `heatmap` of types and depths; the `timeline` of memory in a training step; a `histogram` of values.
+
+        `value` is the number to draw, "params" or "macs" unless another is named. A bar takes `sort`, a column or
+        "order"; a nested kind takes `color`; a histogram takes the `path` of a tensor.
+        Raises `ViewError` for what there is not, and where the result lacks what a kind needs.
+
+        >>> from numel.facts import ModuleRecord, Snapshot, TensorRecord, dtype
+        >>> w = TensorRecord("fc.weight", (2, 3), dtype("f32"), trainable=True)
+        >>> report = Report(Snapshot((ModuleRecord("", "Net"), ModuleRecord("fc", "Linear")), (w,)))
+        >>> report.chart("bar").title, report.chart("treemap").y
+        ('Params by layer', ('params', 'nbytes'))
+        """
+        charts = analyses.charts
+        if kind is None:
+            kind = "bar"
+
+        def bar(*, by: str = _BARS[self.view], value: str | None = None, sort: str | None = None) -> Chart:
+            (name,) = analyses.arrange.chosen([by], _BY, what="table")
+            table = charts.own(self.layers) if name == "layer" else self.by(name)
+            return charts.bar(table, value=value, sort=sort, by=name)
+
+        def nested(*, value: str | None = None, color: str | None = None) -> Chart:
+            return charts.nested(self._tree(), kind, value=value, color=color)
+
+        def along(*, value: str | None = None) -> Chart:
+            return charts.along(self.layers, kind, value=value)
+
+        def timeline() -> Chart:
+            if self.trace is None or self.peak is None or not self.trace.events:
+                raise ViewError("timeline: no training step was traced; ask for one with backward")
+            return charts.timeline(analyses.memory.timeline(self.snapshot, self.trace), self.peak)
+
+        makers: dict[ChartKind, Callable[..., Chart]] = {
+            "bar": bar,
+            **dict.fromkeys(charts.NESTED, nested),
+            "line": along,
+            "area": along,
+            "timeline": timeline,
+            "scatter": lambda: charts.scatter(self.layers),
+            "heatmap": lambda *, value=None: charts.heatmap(self.layers, value=value),
+            "histogram": lambda *, path=None: charts.histogram(self.histograms, path),
+        }
+        return charts.made(makers, kind, options)
+
+    def _tree(self) -> Table:
+        """Every layer, none folded, with every column that says something."""
+        rows = self.layers
+        keys = [key for key in _PAGE_COLUMNS if analyses.layers.says_something(rows, key)]
+        return analyses.layers.tree(self.snapshot, rows, depth=_ALL_LEVELS, fold=False, columns=["path", "type", *keys])
+
+    def _folding(self) -> Document:
+        """The tree with all its levels, which a notebook can fold, equal layers as one."""
+        return self.document(depth=_ALL_LEVELS) if self.view == "layers" else self.document()
+
+    def _totals(self) -> Table:
         told_apart = analyses.summary.told_apart(self.snapshot, self.experts, self.embedding_params, self.adapters)
-        totals = analyses.summary.totals(self.snapshot, self.trace, self.costs, told_apart, self._trained())
-        footer: list[Block] = [totals]
-        footer += [*analyses.summary.failure(self.trace), *analyses.summary.callouts(self.notes)]
-        return Document((analyses.summary.title(self.snapshot), *tables, *footer))
+        return analyses.summary.totals(self.snapshot, self.trace, self.costs, told_apart, self._trained())
+
+    def _said(self) -> Sequence[Block]:
+        return [*analyses.summary.failure(self.trace), *analyses.summary.callouts(self.notes)]
 
     def _trained(self) -> Sequence[tuple[str, Cell]]:
         if self.backward is None or self.recompute is None or self.saved_for_backward is None or self.peak is None:
@@ -301,6 +407,8 @@ class Report(Viewable):
         "nbytes" ...), or `None` for the whole model, which is also told from other ways of counting.
         Raises `ViewError` for what there is not.
         """
+        from numel.results.explanation import Explanation
+
         return Explanation(self, analyses.explain.find(self.snapshot, path))
 
     # ── saved ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -335,29 +443,21 @@ class Report(Viewable):
             "mode": self.mode,
             "notes": [asdict(note) for note in self.notes],
             "layers": [_row(layer) for layer in self.layers],
-            "facts": encode(self.snapshot, self.trace),
+            "facts": self.facts(),
         }
 
+    def facts(self) -> dict[str, Any]:
+        """The part of a saved report that is read back."""
+        return encode(self.snapshot, self.trace, self.histograms)
 
-@dataclass(frozen=True, repr=False)
-class Explanation(Viewable):
-    """What made the numbers of one place of a report: see `Report.explain`."""
-
-    report: Report
-    place: Place
-
-    def document(self, **display: Any) -> Document:
-        """Numbers, tensors, operators with their arithmetic, the sum, and for the whole model other conventions."""
-        _takes_none(display)
-        of = self.report
-        return analyses.explain.document(of.snapshot, of.trace, of.costs, of.layers, self.place)
-
-    def saved(self) -> Mapping[str, Any]:
-        """The tables as columns by their titles; the facts are the report's, which this does not repeat."""
-        document = self.document()
-        tables = {table.title or "Numbers": table.to_dict() for table in document.tables}
-        target = self.report.snapshot.provenance.target
-        return {"schema": SCHEMA, "kind": "explanation", "target": target, "path": self.place.label, "tables": tables}
+    @classmethod
+    def from_saved(cls, saved: Mapping[str, Any], where: str) -> Report:
+        """The report again. Raises `SchemaError` for what `saved` did not write."""
+        snapshot, trace = decode(saved["facts"], where)
+        view = saved.get("view", "layers")
+        if view not in get_args(View) or (view == "operators" and trace is None):
+            raise SchemaError(f"{where}: view {view!r} does not fit its facts; expected what numel's save() wrote")
+        return cls(snapshot, trace, view, decode_histograms(saved["facts"], where))
 
 
 def _row(layer: Layer) -> dict[str, Any]:
@@ -377,72 +477,3 @@ def _row(layer: Layer) -> dict[str, Any]:
         "tied_to": layer.tied_to,
         "exact": layer.exact,
     }
-
-
-def from_saved(saved: Any, where: str) -> Report:
-    """The result that `saved()` described. Raises `SchemaError` for anything else."""
-    check_schema(saved, where)
-    snapshot, trace = decode(saved["facts"], where)
-    view = saved.get("view", "layers")
-    if view not in ("layers", "tensors", "operators") or (view == "operators" and trace is None):
-        raise SchemaError(f"{where}: view {view!r} does not fit its facts; expected what numel's save() wrote")
-    return Report(snapshot, trace, view)
-
-
-@dataclass(frozen=True, repr=False)
-class Count(Viewable):
-    """The totals of one target, and what was said against them.
-
-    >>> Count("m", Totals(params=6, trainable=6)).saved()["params"]
-    6
-    """
-
-    target: str
-    totals: Totals
-    notes: tuple[Note, ...] = ()
-    guessed: bool = False  # whether a file left the roles of its tensors to be guessed
-
-    def document(self, **display: Any) -> Document:
-        """The counts as a list of facts."""
-        _takes_none(display)
-        table = analyses.summary.totals_table(self.totals, guessed=self.guessed)
-        return Document((table, *analyses.summary.callouts(self.notes)))
-
-    def saved(self) -> Mapping[str, Any]:
-        """The totals twice: as every document has them, and at the top, as `numel.count` has them."""
-        held = asdict(self.totals)
-        notes = [asdict(note) for note in self.notes]
-        saved = {"schema": SCHEMA, "kind": "count", "target": self.target, "exact": self.totals.exact}
-        return {**saved, "guessed": self.guessed, "totals": held, "notes": notes, **held}
-
-
-@dataclass(frozen=True, repr=False)
-class Formulas(Viewable):
-    """The registered formulas of operators whose name holds `part`."""
-
-    part: str = ""
-
-    @cached_property
-    def rows(self) -> tuple[tuple[str, str, str], ...]:
-        """(operator, family, derivation) in the order of the names."""
-        from numel.analyses.formulas import described
-
-        return described(self.part)
-
-    def document(self, **display: Any) -> Document:
-        """A list of operators, each with its derivation."""
-        _takes_none(display)
-        columns = (Column("operator", "operator"), Column("derivation", "derivation"))
-        rows = tuple((operator, derivation) for operator, _, derivation in self.rows)
-        return Document((Table("Formulas", columns, rows, kind="facts"),))
-
-    def saved(self) -> Mapping[str, Any]:
-        """A list of objects."""
-        keys = ("operator", "family", "derivation")
-        listed = [dict(zip(keys, row, strict=True)) for row in self.rows]
-        return {"schema": SCHEMA, "kind": "formulas", "formulas": listed}
-
-
-def _takes_none(display: Mapping[str, Any]) -> None:
-    if display:
-        raise ViewError(f"this view takes no {' or '.join(display)}")

@@ -1,0 +1,151 @@
+"""The values of weights → histograms, a tensor at a time, in pieces of bounded size; where they lie, there they are
+counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numel.errors import TargetError
+from numel.extras import need
+from numel.facts import Histogram
+from numel.sources import files
+from numel.sources.bytes import printable
+
+BINS = 64  # of one tensor
+ALL_BINS = 128  # of all parameters together
+_PIECE = 1 << 22  # elements at once: torch counts in float32, which is exact up to 2²⁴
+
+Named = Sequence[tuple[str, Callable[[], Any]]]
+
+
+def of_module(model: Any) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
+    """Histograms of all parameters together (path "") and of each, and the paths of those that can not be read: meta
+    tensors, lazy ones, and subclasses that hide their values.
+
+    >>> import torch
+    >>> layer = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(layer.weight)
+    >>> [(h.path, h.low, h.numel) for h in of_module(layer)[0]]
+    [('', 1.0, 2), ('weight', 1.0, 2)]
+    """
+    return _histograms([(name, partial(_same, parameter)) for name, parameter in model.named_parameters()])
+
+
+def of_file(path: Path) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
+    """The same of a `.safetensors` file or the shards of an index; the tensors that are guessed to be parameters, or of
+    unknown role. Raises `MissingExtra` without safetensors and torch."""
+    opened = need("safetensors", extra="files").safe_open
+    need("torch", extra="torch")
+    shards, found = _shards(path), files.read(path)
+    kept = {record.path for record in found.tensors if record.role in ("parameter", "unknown")}
+    readers: dict[str, Callable[[], Any]] = {}
+    for shard in shards:
+        file = opened(str(shard), framework="pt")
+        for name in file.keys():  # noqa: SIM118  # no mapping
+            if name in kept:
+                readers[name] = partial(file.get_tensor, name)
+    return _histograms([(record.path, readers[record.path]) for record in found.tensors if record.path in readers])
+
+
+def _same(tensor: Any) -> Any:
+    return tensor
+
+
+def _shards(path: Path) -> list[Path]:
+    place = path
+    if place.is_dir():
+        checkpoint = files.checkpoint(place)
+        if checkpoint is None:
+            raise TargetError(f"{printable(place)}: no weights in this directory; name a file")
+        place = checkpoint
+    if not place.name.endswith(".index.json"):
+        return [place]
+    names = json.loads(place.read_text(encoding="utf-8"))["weight_map"].values()  # files.read has looked at it
+    return [place.parent / name for name in sorted(set(names))]
+
+
+def _histograms(named: Named) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
+    """Two passes: where the values lie, then how many lie in which bin."""
+    import torch
+
+    ranges: dict[str, tuple[float, float, int, int]] = {}
+    unread: list[str] = []
+    with torch.no_grad():
+        for path, tensor in named:
+            pieces = _pieces(tensor())
+            if pieces is None:
+                unread.append(path)
+            else:
+                ranges[path] = _range(pieces)
+        finite = [(low, high) for low, high, _, _ in ranges.values() if low <= high]
+        whole = (min(low for low, _ in finite), max(high for _, high in finite)) if finite else (0.0, 0.0)
+        together = [0] * (ALL_BINS if finite else 0)
+        found: list[Histogram] = []
+        for path, tensor in named:
+            if path not in ranges:
+                continue
+            low, high, nan, infinite = ranges[path]
+            counts = [0] * BINS
+            if low > high:  # no finite value
+                found.append(Histogram(path, 0.0, 0.0, (), nan, infinite))
+                continue
+            for piece in _pieces(tensor()) or ():
+                known = piece[piece.isfinite()]
+                _count(known, low, high, counts)
+                _count(known, *whole, together)
+            found.append(Histogram(path, low, high, tuple(counts), nan, infinite))
+    if not found:
+        return (), tuple(unread)
+    nan, infinite = sum(each.nan for each in found), sum(each.infinite for each in found)
+    return (Histogram("", *whole, tuple(together), nan, infinite), *found), tuple(unread)
+
+
+def _pieces(tensor: Any) -> Iterator[Any] | None:
+    """The values as flat floats, a piece at a time; `None` where there are none to be had."""
+    import torch
+
+    if tensor.is_meta or torch.nn.parameter.is_lazy(tensor) or tensor.is_complex() or not _plain(tensor):
+        return None
+    flat = (tensor.dequantize() if tensor.is_quantized else tensor.detach()).reshape(-1)
+    double = flat.dtype in (torch.float64, torch.int32, torch.int64)
+
+    def each() -> Iterator[Any]:
+        for start in range(0, flat.numel(), _PIECE):
+            piece = flat[start : start + _PIECE]
+            yield piece.double() if double and piece.device.type != "mps" else piece.float()
+
+    return each()
+
+
+def _plain(tensor: Any) -> bool:
+    import torch
+
+    return type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided
+
+
+def _range(pieces: Iterable[Any]) -> tuple[float, float, int, int]:
+    """The lowest and the highest finite value (the other way round when there is none), NaNs, infinities."""
+    low, high, nan, infinite = float("inf"), float("-inf"), 0, 0
+    for piece in pieces:
+        known = piece[piece.isfinite()]
+        odd = piece.numel() - known.numel()
+        if odd:
+            missing = int(piece.isnan().sum())
+            nan, infinite = nan + missing, infinite + odd - missing
+        if known.numel():
+            least, most = known.aminmax()
+            low, high = min(low, float(least)), max(high, float(most))
+    return low, high, nan, infinite
+
+
+def _count(known: Any, low: float, high: float, counts: list[int]) -> None:
+    if low == high:  # all in one; torch would choose a range of its own
+        counts[len(counts) // 2] += int(known.numel())
+        return
+    if known.numel():
+        for i, n in enumerate(known.histc(len(counts), low, high).tolist()):
+            counts[i] += int(n)
