@@ -21,8 +21,8 @@ from numel.document import ChartKind
 @shared.running
 @shared.training
 @shared.building
-@click.option("-o", "--output", metavar="PATH", help="A picture by its suffix: .svg .png .pdf; or .txt .md .csv .tex of "
-              "its data. Without it the terminal.")  # fmt: skip
+@click.option("-o", "--output", metavar="PATH", help="A picture by its suffix, .svg .png .pdf, or its data: .txt .md "
+              ".csv .tex. Without it the terminal.")  # fmt: skip
 @click.option("-f", "--format", "format", metavar="NAME", help="The format, where the suffix does not tell.")
 def plot(
     target: str, kind: ChartKind, by: str | None, value: str | None, sort: str | None, color: str | None,

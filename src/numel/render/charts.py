@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from os.path import commonprefix
 
 from numel.document import Cell, Chart, Quantity
 from numel.document.table import about, at_least
-from numel.render.text import cell_text, cells, middle
+from numel.render.text import cell_text, cells, labels, middle
 
 _ORDERS = 100.0  # two orders of magnitude
 
@@ -78,7 +77,12 @@ def _first_difference(name: str, among: Sequence[str]) -> int:
     """Where `name` first differs from the one among the others that it is most like: a neighbour in sorted order."""
     at = among.index(name)
     beside = [among[i] for i in (at - 1, at + 1) if 0 <= i < len(among)]
-    return max(len(commonprefix([name, other])) for other in beside)
+    return max(_alike(name, other) for other in beside)
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _around(name: str, place: int, width: int) -> str:
@@ -155,3 +159,81 @@ def _signs(signs: Sequence[str]) -> str:
     least = any(sign in ("≥", "≳") for sign in signs)
     more_or_less = any(sign in ("≈", "≳") for sign in signs)
     return "≳" if least and more_or_less else "≥" if least else "≈" if more_or_less else ""
+
+
+def sign_of(cells: Sequence[Cell], *, partial: bool = False) -> str:
+    """The sign of the sum of these, `partial` when some of what it should hold is unknown."""
+    return _signs([_sign(cell) for cell in cells] + ["≥"] * partial)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A part of a nested picture, in preorder: its own word, its whole name, its size with all that is below it, and
+    the row it came from; `None` for the small ones under the same parent, which are drawn as one."""
+
+    name: str
+    path: str
+    depth: int
+    value: float
+    sign: str
+    row: int | None
+
+
+def branches(chart: Chart, most: int) -> list[Branch]:
+    """At most about `most` parts: the largest rows, each with what it is in; what is smaller is "n others" under the
+    lowest that is drawn. Rows of no or unknown size have no place.
+
+    >>> from numel.document import Column, Table
+    >>> rows = (("", 10), ("a", 7), ("b", 2), ("c", 1))
+    >>> tree = Table("t", (Column("path", "layer", "path"), Column("n", "N", "count")), rows, (0, 1, 1, 1))
+    >>> [(b.name, b.value) for b in branches(Chart("c", "treemap", tree, x="path", y=("n",)), 2)]
+    [('(root)', 10.0), ('a', 7.0), ('2 others', 3.0)]
+    """
+    depths = chart.data.depths or ()
+    values, at = numbers(chart, chart.y[0]), chart.index(chart.y[0])
+    names, paths = labels(chart.data), words(chart, chart.x)
+    parents: list[int] = []
+    above: list[int] = []
+    for row, depth in enumerate(depths):
+        while above and depths[above[-1]] >= depth:
+            above.pop()
+        parents.append(above[-1] if above else -1)
+        above.append(row)
+    sized = [row for row, value in enumerate(values) if value is not None and value > 0]
+    largest = sorted(sized, key=lambda row: (-(values[row] or 0.0), row))[:most]
+    kept = set(largest)
+    for row in largest:  # what a kept one is in, which is no smaller but where a sum is not
+        while parents[row] >= 0 and parents[row] not in kept:
+            row = parents[row]
+            kept.add(row)
+    small: dict[int, list[int]] = {}
+    busy: set[int] = set()
+    for row in sized:
+        if row in kept:
+            busy.add(parents[row])
+        elif parents[row] < 0 or parents[row] in kept:
+            small.setdefault(parents[row], []).append(row)
+    drawn: list[Branch] = []
+    waiting: list[int] = []  # kept rows that are open, whose small ones come after all that is in them
+
+    def close(down_to: int) -> None:
+        while waiting and depths[waiting[-1]] >= down_to:
+            _fold(waiting.pop())
+
+    def _fold(row: int) -> None:
+        rest = small.get(row, [])
+        if rest and row in busy:
+            total = sum(values[each] or 0.0 for each in rest)
+            sign = sign_of([chart.data.rows[each][at] for each in rest])
+            depth = depths[row] + 1 if row >= 0 else min(depths, default=0)
+            name = f"{len(rest)} other{'s' if len(rest) > 1 else ''}"
+            drawn.append(Branch(name, paths[row] if row >= 0 else "", depth, total, sign, None))
+
+    for row in sorted(kept):
+        close(depths[row])
+        value = values[row]
+        drawn.append(Branch(names[row], paths[row], depths[row], value or 0.0, _sign(chart.data.rows[row][at]), row))
+        waiting.append(row)
+    close(min(depths, default=0))
+    _fold(-1)
+    return drawn

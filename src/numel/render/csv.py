@@ -1,18 +1,12 @@
-"""One table as CSV (RFC 4180): keys as header, numbers raw.
-
-The table is the document's first of kind "table", else its first; a document without one gives "". What a cell says
-beyond its number gets a column of its own: `depth` for a tree, `<key>_at_least` where a number is a lower bound,
-`<key>_about` where it may be more or less. The total row is left out, so that a sum over a column does not count twice.
-"""
+"""One table as CSV (RFC 4180): keys as header, numbers raw. Which table, and with which columns, `flat` says."""
 
 from __future__ import annotations
 
 import csv
 import io
 
-from numel.document import Callout, Cell, Document, Heading, Quantity, Table, Text
-from numel.document.table import MARKS
-from numel.render import assert_never
+from numel.document import Cell, Document, Quantity
+from numel.render.flat import flat
 
 NAME = "csv"
 SUFFIXES: tuple[str, ...] = (".csv",)
@@ -24,42 +18,18 @@ def render(document: Document, *, width: int | None = None, color: bool = False,
 
     Unknown is an empty field, a flag is true or false, a shape is `[1, 3, 224, 224]`, a share is a fraction of one.
 
-    >>> from numel.document import Column
+    >>> from numel.document import Column, Table
     >>> render(Document((Table("t", (Column("path", "Layer"), Column("n", "N", "count")), (("a,b", None),)),)))
     'path,n\\r\\n"a,b",\\r\\n'
     """
-    main: Table | None = None
-    for block in document.blocks:
-        match block:
-            case Table():
-                if main is None or (main.kind != "table" and block.kind == "table"):
-                    main = block
-            case Heading() | Text() | Callout():
-                pass
-            case _:
-                assert_never(block)
+    main = flat(document)
     if main is None:
         return ""
-    keys = [column.key for column in main.columns]
-    marks = [
-        (i, suffix, has_mark)
-        for i in range(len(keys))
-        for suffix, has_mark in MARKS
-        if any(has_mark(row[i]) for row in main.rows)
-    ]
-    header = [*keys, *(f"{keys[i]}_{suffix}" for i, suffix, _ in marks)]
-    depths = main.depths if "depth" not in keys else None
-    if depths is not None:
-        header.append("depth")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(header)
-    for index, row in enumerate(main.rows):
-        fields = [_field(cell) for cell in row]
-        fields += [_field(has_mark(row[i])) for i, _, has_mark in marks]
-        if depths is not None:
-            fields.append(str(depths[index]))
-        writer.writerow(fields)
+    writer.writerow([column.key for column in main.columns])
+    for row in zip(*main.cells, strict=True):
+        writer.writerow([_field(cell) for cell in row])
     return out.getvalue()
 
 

@@ -1,11 +1,12 @@
-"""Markdown as GitHub draws it: pipe tables, facts as lists, callouts as quotes."""
+"""Markdown as GitHub draws it: pipe tables, also of charts; facts as lists, callouts as quotes."""
 
 from __future__ import annotations
 
 import re
 
-from numel.document import Callout, Cell, Column, Document, Heading, Table, Text
+from numel.document import Callout, Cell, Chart, Column, Document, Heading, Table, Text
 from numel.render import assert_never
+from numel.render.chart_tables import shown
 from numel.render.text import cell_text, fact_text, guides, is_number, labels, printable, title_text
 
 NAME = "markdown"
@@ -38,6 +39,8 @@ def render(document: Document, *, width: int | None = None, color: bool = False,
                 parts.append(_callout(block))
             case Table():
                 parts.append(_facts(block) if block.kind == "facts" else _table(block))
+            case Chart():
+                parts.append(_table(shown(block)))
             case _:
                 assert_never(block)
     return "\n\n".join(part for part in parts if part) + "\n" if any(parts) else ""

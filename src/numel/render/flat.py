@@ -1,0 +1,66 @@
+"""A document as one flat table of plain columns, for formats that hold nothing else.
+
+The table is the document's first of kind "table", else its first, else the data of its first chart. What a cell says
+beyond its number gets a column of its own: `depth` for a tree, `<key>_at_least` where a number is a lower bound,
+`<key>_about` where it may be more or less. The total row is left out, so that a sum over a column does not count twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from numel.document import Callout, Cell, Chart, Column, Document, Heading, Quantity, Table, Text
+from numel.document.table import MARKS
+from numel.render import assert_never
+from numel.render.chart_tables import data
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Columns side by side; `cells` are plain values: no `Quantity` is among them."""
+
+    columns: tuple[Column, ...]
+    cells: tuple[Sequence[Cell], ...]
+
+
+def flat(document: Document) -> Flat | None:
+    """The main table; `None` where there is neither table nor chart."""
+    main = _main(document)
+    if main is None:
+        return None
+    columns = list(main.columns)
+    cells: list[Sequence[Cell]] = []
+    said: list[tuple[Column, Sequence[Cell]]] = []
+    for i, column in enumerate(main.columns):
+        own = [row[i] for row in main.rows]
+        cells.append([cell.value if isinstance(cell, Quantity) else cell for cell in own])
+        for suffix, has_mark in MARKS:
+            found: list[Cell] = [has_mark(cell) for cell in own]
+            if any(found):
+                what = "a lower bound" if suffix == "at_least" else "may be more or less"
+                said.append((Column(f"{column.key}_{suffix}", f"{column.title}: {what}", "flag"), found))
+    for column, flags in said:
+        columns.append(column)
+        cells.append(flags)
+    if main.depths is not None and not any(column.key == "depth" for column in columns):
+        columns.append(Column("depth", "depth", "integer", help="level of the tree"))
+        cells.append(list(main.depths))
+    return Flat(tuple(columns), tuple(cells))
+
+
+def _main(document: Document) -> Table | None:
+    main: Table | None = None
+    drawn: Chart | None = None
+    for block in document.blocks:
+        match block:
+            case Table():
+                if main is None or (main.kind != "table" and block.kind == "table"):
+                    main = block
+            case Chart():
+                drawn = drawn or block
+            case Heading() | Text() | Callout():
+                pass
+            case _:
+                assert_never(block)
+    return main if main is not None or drawn is None else data(drawn)
