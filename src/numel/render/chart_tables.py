@@ -56,9 +56,9 @@ def marks(chart: Chart) -> list[str]:
     return said
 
 
-def whole(value: float | None) -> int | float | None:
+def whole(value: int | float | None) -> int | float | None:
     """As an int where it is one."""
-    return int(value) if value is not None and value.is_integer() else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _used(chart: Chart) -> list[str]:

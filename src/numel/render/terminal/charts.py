@@ -117,10 +117,11 @@ def _histogram(chart: Chart, width: int) -> Iterator[Line]:
 _MARGIN = 11  # of a plot: the figure at its left, and the axis
 
 
-def _blocks(values: Sequence[float], unit: Unit, width: int) -> Iterator[Line]:
-    """Columns up to the highest value, which stands at the left; on a log scale where that shows more."""
+def _blocks(values: Sequence[float], unit: Unit, width: int, *, stacked: bool = False) -> Iterator[Line]:
+    """Columns up to the highest value, which stands at the left; on a log scale where that shows more, but for sums,
+    whose parts it would distort."""
     top = max(values, default=0.0)
-    log = logarithmic(values)
+    log = not stacked and logarithmic(values)
     scale = _Scale(values, log)
     eighths = [round(scale.share(value) * _ROWS * 8) for value in values]
     eighths = [max(1, each) if value > 0 else each for each, value in zip(eighths, values, strict=True)]
@@ -180,7 +181,7 @@ def _plots(chart: Chart, width: int) -> Iterator[Line]:
         fitted, each = _fitted(values, room)
         if len(chart.y) > 1 or key:
             yield from lines_of(title_text(chart.column(key)) if key else "all together", width, DIM)
-        yield from _blocks(fitted, chart.column(key).unit if key else unit, width)
+        yield from _blocks(fitted, chart.column(key).unit if key else unit, width, stacked=together)
         yield from _ends(ends, title_text(chart.column(chart.x)), len(fitted))
         if each > 1:
             yield from lines_of(f"{each:.3g} of {len(values)} in each column, the highest drawn", width, DIM)
