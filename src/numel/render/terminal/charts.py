@@ -184,7 +184,7 @@ def _plots(chart: Chart, width: int) -> Iterator[Line]:
         yield from _blocks(fitted, chart.column(key).unit if key else unit, width, stacked=together)
         yield from _ends(ends, title_text(chart.column(chart.x)), len(fitted))
         if each > 1:
-            yield from lines_of(f"{each:.3g} of {len(values)} in each column, the highest drawn", width, DIM)
+            yield from lines_of(f"a column for each {each:.3g} of {len(values)}: the highest of them", width, DIM)
     if together and len(chart.y) > 1:
         left = min(max(cells(title_text(chart.column(key))) for key in chart.y), width // 3)
         for key, values in zip(chart.y, series, strict=True):

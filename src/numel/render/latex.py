@@ -1,0 +1,149 @@
+r"""LaTeX with booktabs, to be `\input` into a paper: a float for each table that fits a page, a longtable for one that
+does not. Everything is ASCII: what no Latin font has is written as its code, so that every engine takes it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from numel.document import Callout, Cell, Chart, Column, Document, Heading, Table, Text
+from numel.render import assert_never
+from numel.render.chart_tables import shown
+from numel.render.text import cell_text, fact_text, is_number, labels, printable, title_text
+
+NAME = "latex"
+SUFFIXES: tuple[str, ...] = (".tex",)
+WHOLE = False
+
+_PAGE = 40  # rows that a float may have
+_MOST_LEVELS = 24
+_PACKAGES = r"""% numel: \input this file. The preamble needs \usepackage{booktabs}, and for tables of more than 40 rows
+% \usepackage{longtable}.
+"""
+_ESCAPED = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "'": r"{'}", "`": r"{`}", "-": r"{-}",  # no ligatures, as in a--b
+    '"': r"{\char34}",  # \textquotedbl needs another font encoding
+    "×": r"$\times$", "≥": r"$\geq$", "≈": r"$\approx$", "–": "--", "−": "$-$", "…": r"\dots{}",
+    "≳": r"$\geq\!\approx$",  # \gtrsim needs amssymb
+    "✓": r"$\surd$", "·": r"$\cdot$", "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}",
+    "µ": r"$\mu$", "°": r"\textdegree{}", " ": "~",
+}  # fmt: skip
+_SECTIONS = {1: "section", 2: "subsection", 3: "subsubsection"}
+
+
+def render(document: Document, *, width: int | None = None, color: bool = False, suffix: str = "") -> str:
+    r"""The whole document; `width` and `color` mean nothing here.
+
+    >>> table = Table("By dtype", (Column("dtype", "dtype"), Column("n", "N", "count")), (("a_b", 1024),))
+    >>> print(render(Document((table,))).split("toprule")[1].split("bottomrule")[0])
+    <BLANKLINE>
+    dtype & N \\
+    \midrule
+    a\_b & 1{,}024 \\
+    \
+    """
+    parts: list[str] = []
+    for block in document.blocks:
+        match block:
+            case Heading(text, level):
+                parts.append(rf"\{_SECTIONS[level]}*{{{_line(text)}}}")
+            case Text(text):
+                parts.append("\\par\n".join(_line(line) for line in text.splitlines()))
+            case Callout():
+                parts.append(_callout(block))
+            case Table():
+                parts.append(_facts(block) if block.kind == "facts" else _table(block))
+            case Chart():
+                parts.append(_table(shown(block)))
+            case _:
+                assert_never(block)
+    return _PACKAGES + "\n" + "\n\n".join(part for part in parts if part) + "\n" if any(parts) else ""
+
+
+def _callout(callout: Callout) -> str:
+    where = f" (at {callout.path})" if callout.path else ""
+    code = f" [{callout.code}]" if callout.code else ""
+    return rf"\noindent\textbf{{{callout.kind.capitalize()}:}} {_line(callout.text + where + code)}\par"
+
+
+def _facts(table: Table) -> str:
+    rows = []
+    for row in (*table.rows, *((table.total,) if table.total is not None else ())):
+        values = []
+        for cell, column in zip(row[1:], table.columns[1:], strict=True):
+            exact, short = fact_text(cell, column.unit)
+            values.append(f"{_number(exact)} ({_number(short)})" if short else _number(exact))
+        rows.append(f"{_line(cell_text(row[0], table.columns[0].unit))} & {' '.join(values)} \\\\")
+    return _float(table, "lr", "", rows or [r"\multicolumn{2}{l}{(none)} \\"], [])
+
+
+def _table(table: Table) -> str:
+    if not table.columns:
+        return _line(" ".join(text for text in (table.title, table.caption) if text))
+    kinds = "".join("r" if is_number(column) else "l" for column in table.columns)
+    head = " & ".join(_line(title_text(column)) for column in table.columns) + r" \\"
+    names, base = labels(table), min(table.depths or (0,))
+    rows = []
+    for index, row in enumerate(table.rows):
+        fields = _fields(row, table.columns)
+        level = min(table.depths[index] - base, _MOST_LEVELS) if table.depths else 0
+        fields[0] = r"\quad " * level + _line(names[index])
+        rows.append(" & ".join(fields) + r" \\")
+    if not rows:
+        rows.append(rf"\multicolumn{{{len(table.columns)}}}{{l}}{{(no rows)}} \\")
+    total = [] if table.total is None else [" & ".join(_fields(table.total, table.columns)) + r" \\"]
+    return _float(table, kinds, head, rows, total)
+
+
+def _float(table: Table, kinds: str, head: str, rows: list[str], total: list[str]) -> str:
+    caption = _line(" ".join(text for text in (table.title and f"{table.title}.", table.caption) if text))
+    label = rf"\label{{tab:{_slug(table.title)}}}" if table.title else ""
+    body = [*rows, *([r"\midrule", *total] if total else [])]
+    header = [head, r"\midrule"] if head else []
+    if len(rows) > _PAGE:
+        lines = [rf"\begin{{longtable}}{{{kinds}}}"]
+        if caption:
+            lines.append(rf"\caption{{{caption}}}{label} \\")
+        lines += [r"\toprule", *header, r"\endhead", *body, r"\bottomrule", r"\end{longtable}"]
+        return "\n".join(lines)
+    lines = [r"\begin{table}[htbp]", r"\centering"]
+    if caption:
+        lines.append(rf"\caption{{{caption}}}{label}")
+    lines += [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", *header, *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, r"\end{table}"])
+
+
+def _fields(row: tuple[Cell, ...], columns: tuple[Column, ...]) -> list[str]:
+    return [
+        _number(cell_text(cell, column.unit)) if is_number(column) else _line(cell_text(cell, column.unit))
+        for cell, column in zip(row, columns, strict=True)
+    ]
+
+
+def _number(text: str) -> str:
+    """A printed number: no break before its unit, and commas that TeX does not space as a list."""
+    if re.fullmatch(r"[≥≈≳]? ?-?[0-9][0-9,.]*( ?[A-Za-z%]+)?", text):
+        text = _line(text).replace(",", "{,}").replace("{-}", "$-$")
+        return text.replace(" ", "~")
+    return _line(text)
+
+
+def _line(text: str) -> str:
+    """As plain text within one line. What no Latin font has is written as its code, so that nothing is lost."""
+    done = []
+    for character in printable(" ".join(text.split())):
+        if character in _ESCAPED:
+            done.append(_ESCAPED[character])
+        elif character.isascii():
+            done.append(character)
+        else:
+            plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+            done.append(plain if plain.isalnum() else rf"\textbackslash{{}}u{ord(character):04x}")
+    return "".join(done)
+
+
+def _slug(title: str) -> str:
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60] or "numel"
