@@ -3,6 +3,7 @@
 const NESTED = new Set(["treemap", "icicle", "sunburst"]);
 // Okabe and Ito's palette, which people with any colour vision tell apart (jfly.uni-koeln.de/color), without its black
 const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"];
+const DEEP = new Set(["#0072b2", "#d55e00", "#009e73"]); // white letters stand out better
 const OTHER = "#999999";
 const RAMP = [[0, "#fdebc8"], [0.35, "#f3a75f"], [0.7, "#c4543d"], [1, "#6b1d3a"]];
 const MOST_PARTS = 700;
@@ -63,7 +64,7 @@ class Picture {
     const axis = { gridcolor: this.faint, linecolor: this.faint, zerolinecolor: this.faint, automargin: true, tickfont: { size: 12 } };
     const whole = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "inherit", size: 13, color: this.ink },
-      margin: { l: 10, r: 16, t: 8, b: 10 }, height: 420, showlegend: false, hoverlabel: { align: "left" }, ...layout,
+      margin: { l: 10, r: 16, t: 8, b: 10 }, height: 420, showlegend: false, hoverlabel: { align: "left", bgcolor: this.paper, bordercolor: this.faint, font: { color: this.ink } }, ...layout,
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
     };
     const config = { displaylogo: false, responsive: false, displayModeBar: false, doubleClick: "reset", showTips: false };
@@ -73,21 +74,27 @@ class Picture {
   #listen() {
     if (this.listens) return;
     this.listens = true;
-    this.canvas.on("plotly_click", (event) => this.#clicked(event.points[0]));
-    for (const kind of NESTED) this.canvas.on(`plotly_${kind}click`, () => false); // zooming is ours
+    if (!NESTED.has(this.chart.kind)) {
+      this.canvas.on("plotly_click", (event) => {
+        const path = event.points[0]?.customdata?.path;
+        if (path) this.page.choose(path, this);
+      });
+      return;
+    }
+    this.canvas.on(`plotly_${this.chart.kind}click`, (event) => {
+      setTimeout(() => this.#enter(Number(event.points[0].id)));
+      return false; // zooming is ours, since what is drawn depends on it
+    });
   }
 
-  #clicked(point) {
-    if (!point) return;
-    if (NESTED.has(this.chart.kind)) {
-      const row = Number(point.id);
-      if (Number.isNaN(row)) return;
-      if (row === this.root) this.zoom(this.rows.parents[row] >= 0 ? this.rows.parents[row] : row);
-      else if (this.rows.hasChildren(row)) this.zoom(row);
-      this.chosen = row;
-      this.draw();
-      this.page.choose(this.rows.path(row), this);
-    } else if (point.customdata?.path) this.page.choose(point.customdata.path, this);
+  // a part was clicked: it fills the picture, and the one that does already gives way to what it is in
+  #enter(row) {
+    if (!(row >= 0)) return;
+    this.chosen = row;
+    if (row === this.root) this.zoom(Math.max(0, this.rows.parents[row]));
+    else if (this.rows.hasChildren(row)) this.zoom(row);
+    else this.draw();
+    this.page.choose(this.rows.path(row), this);
   }
 
   zoom(row) {
@@ -157,7 +164,7 @@ class Picture {
     };
     const root = this.root;
     const drawn = [root];
-    const most = rows.level(root) + LEVELS[this.chart.kind];
+    const most = this.#deepest(root, size);
     const candidates = [];
     for (let row = root + 1; row < rows.ends[root]; ) {
       if (size(row) > 0 && rows.level(row) <= most) candidates.push(row);
@@ -175,7 +182,7 @@ class Picture {
     for (const row of drawn.slice(1)) below.set(rows.parents[row], (below.get(rows.parents[row]) || 0) + size(row));
     const text = (row) => rows.text(column, row, true);
     const share = (row) => (size(0) ? numberText(size(row) / size(0), "share") : "");
-    const { colors, scale, words } = this.#colors(drawn);
+    const { colors, scale, words } = this.#colors(drawn, below);
     const trace = {
       type: this.chart.kind, ids: drawn.map(String), labels: drawn.map((row) => plain(shortened(rows.label(row), 60))),
       parents: drawn.map((row) => (row === root ? "" : String(rows.parents[row]))),
@@ -188,11 +195,30 @@ class Picture {
         ...(this.chart.kind === "treemap" ? { pad: { t: 22, l: 3, r: 3, b: 3 }, cornerradius: 2 } : {}),
       },
       pathbar: { visible: false }, tiling: this.chart.kind === "treemap" ? { packing: "squarify", pad: 2 } : { orientation: "v" },
-      textfont: { size: 12 }, insidetextfont: { color: words ? "#111" : undefined },
+      textfont: { size: 12 }, insidetextfont: { color: colors.map((color) => this.#inkOn(color)) },
     };
     this.#legend(words || []);
     this.#trail(left);
     return { traces: [trace], layout: { height: Math.max(320, Math.min(560, Math.round(this.width * 0.55))), margin: { l: 0, r: scale.showscale ? 10 : 0, t: 0, b: 0 } } };
+  }
+
+  // at least a few levels, and more where these have but few parts
+  #deepest(root, size) {
+    const { rows } = this;
+    const counts = [];
+    for (let row = root + 1; row < rows.ends[root]; row += 1) {
+      if (size(row) > 0) counts[rows.level(row) - rows.level(root)] = (counts[rows.level(row) - rows.level(root)] || 0) + 1;
+    }
+    let [levels, total] = [0, 0];
+    while (levels + 1 < counts.length && (levels < LEVELS[this.chart.kind] || total + (counts[levels + 1] || 0) <= MOST_PARTS)) {
+      levels += 1;
+      total += counts[levels] || 0;
+    }
+    return rows.level(root) + levels;
+  }
+
+  #inkOn(color) {
+    return color === this.faint ? this.ink : typeof color === "string" ? (DEEP.has(color) ? "#fff" : "#111") : undefined;
   }
 
   #hover(row, share) {
@@ -206,7 +232,7 @@ class Picture {
   }
 
   // one colour for each row: by words, or along a scale of numbers
-  #colors(drawn) {
+  #colors(drawn, below) {
     const { rows } = this;
     const column = this.color ? this.#column(this.color) : null;
     if (!column) return { colors: drawn.map((row) => (rows.level(row) % 2 ? PALETTE[0] : "#a9d8f5")), scale: {}, words: null };
@@ -226,14 +252,18 @@ class Picture {
     const word = (row) => rows.text(column, row) || "(none)";
     const counts = new Map();
     const sizes = this.#column(this.size);
-    for (const row of drawn) if (!rows.hasChildren(row) || counts.size === 0) counts.set(word(row), (counts.get(word(row)) || 0) + (Number(rows.value(sizes, row)) || 0));
+    const containers = this.color === "type"; // what holds others is of a kind that says nothing of its size
+    for (const row of drawn) {
+      if (containers && below.has(row)) continue;
+      counts.set(word(row), (counts.get(word(row)) || 0) + (Number(rows.value(sizes, row)) || 0));
+    }
     const order = [...counts].sort((a, b) => b[1] - a[1]).map(([name]) => name);
     const known = order.slice(0, order.length > PALETTE.length ? PALETTE.length - 1 : PALETTE.length);
     const color = (name) => (known.includes(name) ? PALETTE[known.indexOf(name)] : OTHER);
-    const leaf = (row) => (this.color === "type" && rows.hasChildren(row) ? null : color(word(row)));
+    const painted = (row) => (containers && below.has(row) ? this.faint : color(word(row)));
     const words = known.map((name) => [name === "✓" ? `${column.title}: yes` : name === "–" ? `${column.title}: no` : name, color(name)]);
-    const containers = this.color === "type";
-    return { colors: drawn.map((row) => leaf(row) ?? this.faint), scale: {}, words: [...words, ...(order.length > known.length ? [["others", OTHER]] : []), ...(containers ? [["what holds others", this.faint]] : [])] };
+    const rest = order.length > known.length ? [["others", OTHER]] : [];
+    return { colors: drawn.map(painted), scale: {}, words: [...words, ...rest, ...(containers ? [["what holds others", this.faint]] : [])] };
   }
 
   #choices() {

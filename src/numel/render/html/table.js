@@ -41,11 +41,10 @@ class View {
       data: this.seen.map((row) => ({ id: row })),
       index: "id",
       columns: rows.columns.map((column, i) => this.#column(column, i)),
-      layout: "fitDataStretch",
+      layout: "fitDataFill",
       rowHeight: rows.table.sentences ? false : ROW_HEIGHT,
       height: this.#height(),
       renderVertical: "virtual",
-      headerSortClickElement: "header",
       keybindings: false,
       rowFormatter: (row) => this.#mark(row),
     });
@@ -78,7 +77,7 @@ class View {
       field: `c${i}`,
       frozen: first && window.innerWidth > 640,
       minWidth: first ? (window.innerWidth > 640 ? 220 : 150) : 60,
-      width: first ? (window.innerWidth > 640 ? 300 : 170) : Math.min(320, Math.max(64, words * 7.4 + 26)),
+      width: first ? (window.innerWidth > 640 ? 300 : 170) : Math.min(320, Math.max(64, words * 8 + 26)),
       hozAlign: right ? "right" : "left",
       headerHozAlign: right ? "right" : "left",
       headerSort: false,
@@ -91,7 +90,7 @@ class View {
   #longest(column) {
     let most = column.title.length + 2;
     const step = Math.max(1, Math.floor(this.rows.count / 400));
-    for (let row = 0; row < this.rows.count; row += step) most = Math.max(most, this.rows.text(column, row, true).length);
+    for (let row = 0; row < this.rows.count; row += step) most = Math.max(most, this.rows.text(column, row).length);
     return most;
   }
 
