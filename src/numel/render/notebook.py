@@ -89,7 +89,8 @@ def _facts(table: Table) -> Iterator[str]:
     yield from _titled(table)
     rows = []
     for row in (*table.rows, *((table.total,) if table.total is not None else ())):
-        figures = [_figure(*fact_text(cell, column.unit)) for cell, column in zip(row[1:], table.columns[1:], strict=True)]
+        cells = zip(row[1:], table.columns[1:], strict=True)
+        figures = [_figure(*fact_text(cell, column.unit)) for cell, column in cells]
         name = cell_text(row[0], table.columns[0].unit)
         style = f"{_CELL};text-align:left;font-weight:normal;{_FAINT}"
         rows.append(f'<tr style="{_INHERIT}"><th scope="row" style="{style}">{_name(name)}</th>'
@@ -159,7 +160,8 @@ def _tree(table: Table) -> Iterator[str]:
         following = shown_rows[place + 1] if place + 1 < len(shown_rows) else None
         inset = f"margin-left:{1.2 if level else 0}em"
         if following is not None and depths[following] > depths[index]:
-            parts.append(f'<details{" open" if level < _OPEN - 1 else ""} style="{inset}"><summary><span style="{_FLEX}">{line}</span></summary>')
+            unfolded = " open" if level < _OPEN - 1 else ""
+            parts.append(f'<details{unfolded} style="{inset}"><summary><span style="{_FLEX}">{line}</span></summary>')
             open_levels.append(level)
         else:
             parts.append(f'<div style="{inset}"><span style="{_FLEX};{_NO_MARKER}">{line}</span></div>')

@@ -1,8 +1,8 @@
 """One file that is a page: totals and notes as they are, tables to search, sort and unfold, pictures to zoom into.
 
-It is made of the document alone and needs nothing else: no server, no request, which its own policy forbids. Numbers are
-computed here, in Python; the page sorts, filters and lays out. The scripts that draw are in this folder, plotly.js comes
-from the plotly package, and Tabulator lies in `vendor`.
+It is made of the document alone and needs nothing else: no server, no request, which its own policy forbids. Numbers
+are computed here, in Python; the page sorts, filters and lays out. The scripts that draw are in this folder, plotly.js
+comes from the plotly package, and Tabulator lies in `vendor`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _facts(table: Table, anchor: str) -> str:
         figures = []
         for cell, column in zip(row[1:], table.columns[1:], strict=True):
             exact, short = fact_text(cell, column.unit)
-            figures.append(f"{_text(exact)}{f' <small>{_text(short)}</small>' if short else ''}")
+            figures.append(f"{_text(exact)} <small>{_text(short)}</small>" if short else _text(exact))
         name = cell_text(row[0], table.columns[0].unit)
         rows.append(f"<div><dt>{_text(name)}</dt><dd>{' '.join(figures)}</dd></div>")
     copy = f'<button type="button" class="copy" data-copies="{anchor}">Copy</button>' if rows else ""
@@ -138,10 +138,8 @@ def _table(table: Table, anchor: str, data: Data) -> str:
     if not table.columns:
         return f'<section id="{anchor}" class="card">{head}{_caption(table.caption)}</section>'
     named = f' aria-labelledby="{anchor}-title"' if table.title else ' aria-label="Table"'
-    return (
-        f'<section id="{anchor}" class="card wide"{named}>{head}'
-        f'<div class="table" data-table="{number}" data-rows="{len(table.rows)}"></div>{_caption(table.caption)}</section>'
-    )
+    place = f'<div class="table" data-table="{number}" data-rows="{len(table.rows)}"></div>'
+    return f'<section id="{anchor}" class="card wide"{named}>{head}{place}{_caption(table.caption)}</section>'
 
 
 def _chart(chart: Chart, anchor: str, data: Data) -> str:

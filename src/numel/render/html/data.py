@@ -25,7 +25,7 @@ _SAFE = 2**53  # doubles hold every integer below
 
 
 class Data:
-    """What the page needs of the document. Tables that are one object, as a chart's and the one shown, are sent once."""
+    """What the page needs of the document. Tables that are one object, a chart's and the one shown, are sent once."""
 
     def __init__(self) -> None:
         self.tables: list[dict[str, Any]] = []
@@ -76,7 +76,7 @@ def _bars(chart: Chart) -> dict[str, Any]:
     series = [
         {
             "title": title_text(chart.column(key)), "unit": unit, "values": values,
-            "texts": [cell_text(quantity(value, unit, sign), short=True) for value, sign in zip(values, signs, strict=True)],
+            "texts": [cell_text(quantity(v, unit, sign), short=True) for v, sign in zip(values, signs, strict=True)],
         }
         for key, unit, values, signs in zip(chart.y, units, folded.values, folded.signs, strict=True)
     ]  # fmt: skip
@@ -87,7 +87,8 @@ def _table(table: Table) -> dict[str, Any]:
     columns = []
     for i, column in enumerate(table.columns):
         cells = [row[i] for row in table.rows]
-        held = _paths(table) if i == 0 and column.unit == "path" and table.depths is not None else _column(cells, column.unit)
+        in_tree = i == 0 and column.unit == "path" and table.depths is not None
+        held = _paths(table) if in_tree else _column(cells, column.unit)
         about = {"key": column.key, "title": title_text(column), "unit": column.unit, "help": printable(column.help)}
         columns.append({**about, **held})
     total = None
