@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import atan2, cos, hypot, pi, sin
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from numel.document import Chart
 from numel.document.table import Unit
@@ -243,7 +243,7 @@ def _write(
     if h < _LETTERS or len(name) < min(len(part.branch.name), _LEAST):
         return
     ink = ink_on(color)
-    style = {"fontsize": SMALL, "color": ink, "va": "top", "parse_math": False, "family": fonts()}
+    style: dict[str, Any] = {"fontsize": SMALL, "color": ink, "va": "top", "parse_math": False, "family": fonts()}
     axes.text(x + 0.03, y + 0.015, name, **style)
     size = cell_text(quantity(part.branch.value, unit, part.branch.sign), short=True)
     if lines == 2 and h >= 2 * _LETTERS + 0.03 and inches(size, SMALL) <= room:
