@@ -65,7 +65,7 @@ def row(path: str = "conv1", params: Cell = 9408, macs: Cell = 118_013_952, **ot
 def names(case: str) -> tuple[str, ...]:
     if case == "hostile":
         return HOSTILE
-    count = {"empty": 0, "one": 1, "long": 120}[case]
+    count = {"empty": 0, "one": 1, "long": 48}[case]
     return tuple(f"model.layers.{i // 4}.self_attn.{('q', 'k', 'v', 'o')[i % 4]}_proj" for i in range(count))
 
 
@@ -161,11 +161,12 @@ def extremes() -> Iterator[tuple[str, Block]]:
     columns = (Column("name", "name"), Column("a", "first", "count"), Column("b", "second", "count"))
     rows = tuple((f"model {i}", 10**i, 3 * 10**i) for i in range(6))
     yield "grouped", Chart("Two models", "bar", Table("t", columns, rows), x="name", y=("a", "b"))
-    yield "ties", Chart("Ties", "bar", Table("t", columns, tuple((f"n{i}", 1, 1) for i in range(60))), x="name", y=("a",))
+    ties = Table("t", columns, tuple((f"n{i}", 1, 1) for i in range(60)))
+    yield "ties", Chart("Ties", "bar", ties, x="name", y=("a",))
     zeros = tuple((f"n{i}", 0, None) for i in range(5))
     for kind in ("bar", "line", "area", "scatter"):
-        x = "a" if kind == "scatter" else "name"
-        yield f"zeros {kind}", Chart("Zeros", kind, Table("t", columns, zeros), x=x, y=("b",) if x == "a" else ("a", "b"))
+        x, y = ("a", ("b",)) if kind == "scatter" else ("name", ("a", "b"))
+        yield f"zeros {kind}", Chart("Zeros", kind, Table("t", columns, zeros), x=x, y=y)
     yield "unknown", Chart("Unknown", "line", Table("t", columns, (("a", None, 1), ("b", None, 2))), x="name", y=("a",))
     nothing = Table("t", COLUMNS, (row("", 0, 0), row("a", None, 0)), (0, 1))
     for nested in ("treemap", "icicle", "sunburst"):

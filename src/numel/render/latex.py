@@ -9,7 +9,7 @@ import unicodedata
 from numel.document import Callout, Cell, Chart, Column, Document, Heading, Table, Text
 from numel.render import assert_never
 from numel.render.chart_tables import shown
-from numel.render.text import cell_text, fact_text, is_number, labels, printable, title_text
+from numel.render.text import cell_text, fact_text, is_number, labels, middle, printable, title_text
 
 NAME = "latex"
 SUFFIXES: tuple[str, ...] = (".tex",)
@@ -17,6 +17,7 @@ WHOLE = False
 
 _PAGE = 40  # rows that a float may have
 _MOST_LEVELS = 24
+_LONGEST = 60  # characters of a name, which is cut in the middle
 _PACKAGES = r"""% numel: \input this file. The preamble needs \usepackage{booktabs}, and for tables of more than 40 rows
 % \usepackage{longtable}.
 """
@@ -28,7 +29,8 @@ _ESCAPED = {
     "×": r"$\times$", "≥": r"$\geq$", "≈": r"$\approx$", "–": "--", "−": "$-$", "…": r"\dots{}",
     "≳": r"$\geq\!\approx$",  # \gtrsim needs amssymb
     "✓": r"$\surd$", "·": r"$\cdot$", "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}",
-    "µ": r"$\mu$", "°": r"\textdegree{}", " ": "~",
+    "µ": r"$\mu$", "°": r"\textdegree{}", "\u00a0": "~",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # a row that begins with one would be read as an argument of the \\ before it
 }  # fmt: skip
 _SECTIONS = {1: "section", 2: "subsection", 3: "subsubsection"}
 
@@ -89,7 +91,7 @@ def _table(table: Table) -> str:
     for index, row in enumerate(table.rows):
         fields = _fields(row, table.columns)
         level = min(table.depths[index] - base, _MOST_LEVELS) if table.depths else 0
-        fields[0] = r"\quad " * level + _line(names[index])
+        fields[0] = r"\quad " * level + _line(middle(names[index], _LONGEST))
         rows.append(" & ".join(fields) + r" \\")
     if not rows:
         rows.append(rf"\multicolumn{{{len(table.columns)}}}{{l}}{{(no rows)}} \\")

@@ -104,9 +104,11 @@ def _named(axes: Axes, sheet: Sheet, chart: Chart, kept: Sequence[int]) -> None:
     """A few of the rows' names below, none into another."""
     every = words(chart, chart.x)
     room = sheet.width - 0.8
-    count = min(len(kept), 4)
-    places = sorted({kept[round(i * (len(kept) - 1) / max(1, count - 1))] for i in range(count)})
-    shown = names([every[i] for i in places], room / max(1, len(places)) - 0.08, SMALL)
+    middle = kept[len(kept) // 2]
+    places = sorted({kept[0], kept[-1]})
+    if len(places) == 2 and abs((middle - kept[0]) / (kept[-1] - kept[0]) - 0.5) < 0.05:
+        places.insert(1, middle)
+    shown = names([every[i] for i in places], room / len(places) - 0.1, SMALL)
     axes.set_xlim((kept[0], kept[-1]) if len(kept) > 1 else (kept[0] - 1, kept[0] + 1))
     axes.set_xticks(places)
     labels = axes.set_xticklabels(shown, fontsize=SMALL, parse_math=False, family=fonts())

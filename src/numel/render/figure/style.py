@@ -246,11 +246,27 @@ def scale(axes: Axes, which: str, values: Sequence[float | None], chart: Chart, 
         spare = (high - low) * 0.05
         limits(low if zero and low == 0 else low - spare, high + spare)
         ticks = steps(low, high, column.unit)
+    if which == "x":
+        ticks = _apart(ticks, axes, column.unit, log)
     axis.set_major_locator(need("matplotlib.ticker", extra="plot").FixedLocator(ticks))
     axis.set_major_formatter(need("matplotlib.ticker", extra="plot").FixedFormatter(
         [number_text(tick, column.unit) for tick in ticks]))  # fmt: skip
     axis.set_minor_locator(need("matplotlib.ticker", extra="plot").NullLocator())
     return log
+
+
+def _apart(ticks: list[float], axes: Axes, unit: Unit, log: bool) -> list[float]:
+    """As many of the ticks below an axis as have room for what is written at them."""
+    low, high = axes.get_xlim()
+    room = float(axes.bbox.width) / float(axes.figure.dpi)
+    for step in range(1, len(ticks)):
+        kept = ticks[::step]
+        middles = [position(tick, low, high, log) * room for tick in kept]
+        halves = [inches(number_text(tick, unit), SIZE) / 2 + 0.03 for tick in kept]
+        ends = zip(middles, middles[1:], halves, halves[1:], strict=False)
+        if all(a + half <= b - other for a, b, half, other in ends):
+            return kept
+    return ticks[:1]
 
 
 def steps(low: float, high: float, unit: Unit, most: int = 5) -> list[float]:

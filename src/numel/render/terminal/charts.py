@@ -66,15 +66,20 @@ def _bars(chart: Chart, width: int) -> Iterator[Line]:
     yield from lines_of(f"{said} (log scale)".strip() if log else said, width, DIM)
 
 
-def _rows(names: Sequence[str], figures: Sequence[tuple[float, str]], width: int) -> Iterator[Line]:
-    """A line for each: name, bar, figure; a narrow screen does without the bars."""
+def _rows(
+    names: Sequence[str], figures: Sequence[tuple[float, str]], width: int, trunks: Sequence[str] = ()
+) -> Iterator[Line]:  # fmt: skip
+    """A line for each: guides of a tree, name, bar, figure; a narrow screen does without the bars."""
+    trunks = trunks or [""] * len(names)
     right = max((cells(text) for _, text in figures), default=0)
-    left = min(max(map(cells, names), default=0), max(8, width * 2 // 5))
+    wanted = max((len(trunk) + cells(name) for trunk, name in zip(trunks, names, strict=True)), default=0)
+    left = min(wanted, max(8, width * 2 // 5))
     room = width - left - right - 4
     if room < _LEAST_BAR:
-        left, room = min(max(map(cells, names), default=0), max(4, width - right - 2)), 0
-    texts = shortened(names, left)
-    for name, (share, text) in zip(texts, figures, strict=True):
+        left, room = min(wanted, max(4, width - right - 2)), 0
+    texts = shortened(names, left) if not any(trunks) else names
+    for trunk, name, (share, text) in zip(trunks, texts, figures, strict=True):
+        name = trunk + middle(name, left - len(trunk))
         text = middle(text, max(1, width - left - 2))
         line: Line = [Segment(name + " " * (left - cells(name) + 2), PLAIN)]
         if room:
@@ -126,7 +131,7 @@ def _blocks(values: Sequence[float], unit: Unit, width: int, *, stacked: bool = 
     eighths = [round(scale.share(value) * _ROWS * 8) for value in values]
     eighths = [max(1, each) if value > 0 else each for each, value in zip(eighths, values, strict=True)]
     for level in range(_ROWS - 1, -1, -1):
-        at = {0: scale.base if log else 0, _ROWS - 1: top}.get(level)
+        at = {0: scale.base if log else 0, _ROWS - 1: top or None}.get(level)
         figure = "" if at is None else cell_text(whole(at), unit, short=True)
         head = middle(figure, _MARGIN - 2).rjust(_MARGIN - 2)
         body = "".join(_BLOCKS[min(8, max(0, each - level * 8))] for each in eighths)
@@ -159,13 +164,12 @@ def _tree(chart: Chart, width: int) -> Iterator[Line]:
     unit, total = chart.column(chart.y[0]).unit, parts[0].value
     step = 3 if width >= 60 else 1
     trunks = guides([part.depth for part in parts], max(1, width // 5 // step), step)
-    names = [trunk + part.name for trunk, part in zip(trunks, parts, strict=True)]
     figures = []
     for part in parts:
         text = cell_text(quantity(part.value, unit, part.sign), short=True)
         share = part.value / total if total else 0.0
         figures.append((share, f"{text}  {cell_text(share, 'share'):>7}" if width >= 40 else text))
-    yield from _rows(names, figures, width)
+    yield from _rows([part.name for part in parts], figures, width, trunks)
     yield from lines_of(f"{title_text(chart.column(chart.y[0]))}, with all below", width, DIM)
 
 
