@@ -97,7 +97,7 @@ def _page(title: str, contents: list[tuple[str, str]], body: list[str], data: Da
         '<header class="bar"><nav aria-label="Contents"><ul>' + links + "</ul></nav>",
         f'<label class="theme">Theme <select id="theme">{themes}</select></label></header>',
         '<main id="report" tabindex="-1">',
-        "<noscript><p><b>Tables and pictures need JavaScript;</b> totals and notes are below.</p></noscript>"
+        '<p id="unscripted"><b>Tables and pictures need JavaScript;</b> totals and notes are below.</p>'
         if data.tables or data.charts else "",
         *body,
         "</main>",

@@ -11,7 +11,7 @@ const LEVELS = { treemap: 3, icicle: 4, sunburst: 4 };
 const MOST_POINTS = 1500;
 
 // what plotly takes for markup is text here
-const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
 
 class Picture {
   constructor(place, chart, table, page) {

@@ -131,5 +131,7 @@ class Page {
   }
 }
 
+document.getElementById("unscripted")?.remove();
 const read = JSON.parse(document.getElementById("data").textContent);
+window.numelText = (value, unit, short) => cellText(value, unit, { short });
 window.numelPage = new Page(read);

@@ -53,6 +53,9 @@ class View {
       this.grid.setAttribute("aria-label", this.title);
       this.grid.setAttribute("aria-rowcount", String(rows.count + 1));
       this.grid.tabIndex = 0;
+      const holder = this.grid.querySelector(".tabulator-tableholder");
+      holder.setAttribute("role", "rowgroup"); // it scrolls, and stays reachable by the keyboard for that
+      holder.querySelector(".tabulator-table").setAttribute("role", "presentation");
       this.#count();
     });
     this.table.on("rowClick", (event, row) => {
@@ -98,7 +101,6 @@ class View {
     const button = element("button", { type: "button", class: "sort", title: column.help || column.title }, column.title);
     button.addEventListener("click", () => this.sort(column));
     button.dataset.key = column.key;
-    queueMicrotask(() => button.closest("[role=columnheader]")?.setAttribute("aria-sort", "none"));
     return button;
   }
 
@@ -261,14 +263,17 @@ class View {
     else if (now.descending === descendingFirst) this.sorted = { column, descending: !descendingFirst };
     else this.sorted = null;
     this.rows.sort(this.sorted?.column, this.sorted?.descending);
+    this.refresh().then(() => this.#titles()); // Tabulator takes its own order, none, for that of new data
+    this.page.say(this.sorted ? `${this.title} sorted by ${column.title}, ${this.sorted.descending ? "largest" : "smallest"} first` : `${this.title} in its own order`);
+  }
+
+  #titles() {
     for (const title of this.grid.querySelectorAll("button.sort")) {
       const mine = this.sorted && title.dataset.key === this.sorted.column.key;
       const how = mine ? (this.sorted.descending ? "descending" : "ascending") : "none";
       title.dataset.sorted = how;
       title.closest("[role=columnheader]")?.setAttribute("aria-sort", how);
     }
-    this.refresh();
-    this.page.say(this.sorted ? `${this.title} sorted by ${column.title}, ${this.sorted.descending ? "largest" : "smallest"} first` : `${this.title} in its own order`);
   }
 
   toggle(row) {
@@ -329,7 +334,7 @@ class View {
   }
 
   #key(event) {
-    if (event.target !== this.grid) return;
+    if (event.target !== this.grid && !event.target.matches(".tabulator-tableholder")) return;
     const at = this.seen.indexOf(this.selected);
     const row = this.selected;
     const moves = { ArrowDown: at + 1, ArrowUp: Math.max(0, at - 1), Home: 0, End: this.seen.length - 1, PageDown: at + 15, PageUp: Math.max(0, at - 15) };
