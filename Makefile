@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench readme clean
+.PHONY: help demo test lint bench readme gold clean
 
 help:
 	@echo "make demo    summaries of ResNet-50, ViT-B/16 and Llama-3-8B from their configurations, without weights"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   speed and memory beside their floors and the peers"
 	@echo "make readme  write the example outputs in the READMEs anew"
+	@echo "make gold    write the expected outputs of the text renderers anew, to be read before they are committed"
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -31,6 +32,13 @@ ZOO := torchvision timm pillow diffusers peft accelerate torchao \
 	$(PIP) --upgrade --no-deps --target .venv/zoo $(ZOO)
 	@touch $@
 
+# Pages are tested in the system's Chromium: playwright's own would be another download of its size.
+.venv/.browser: .venv/.dev
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null \
+	  || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium; } \
+	  || { echo "make: no Chromium to test pages in; install the package chromium"; exit 1; }
+	@touch $@
+
 # The peers are compared with where they can be installed; a benchmark says which ones it found.
 .venv/.peers: .venv/.dev
 	-$(PIP) torchinfo
@@ -42,7 +50,7 @@ demo: .venv/.torch
 	$(BIN)/numel summary examples/vit-b-16 -i 'f32[1,3,224,224]' --depth 3
 	$(BIN)/numel summary examples/llama-3-8b -i 'i64[1,512]' --depth 3
 
-test: .venv/.dev
+test: .venv/.browser
 	$(BIN)/python -m pytest -q -n $(WORKERS)
 
 lint: .venv/.dev
@@ -54,7 +62,10 @@ bench: .venv/.peers
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 readme: .venv/.dev
-	NUMEL_GOLD=write $(BIN)/python -m pytest -q tests -k readme
+	NUMEL_GOLD=write $(BIN)/python -m pytest -q tests/docs -k readme
+
+gold: .venv/.dev
+	NUMEL_GOLD=write $(BIN)/python -m pytest -q tests/unit/test_gold.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -36,8 +36,8 @@ def layers() -> Table:
 def model() -> Document:
     """Title, totals, a note, a tree as picture and table, a flat table, a picture of each other kind."""
     shown = layers()
-    totals = Table("Totals", (Column("name", "name"), Column("value", "value")),
-                   (("Total params", Quantity(1_110)), ("MACs", Quantity(1_110_000, "ops", at_least=True))), kind="facts")  # fmt: skip
+    figures = (("Total params", Quantity(1_110)), ("MACs", Quantity(1_110_000, "ops", at_least=True)))
+    totals = Table("Totals", (Column("name", "name"), Column("value", "value")), figures, kind="facts")
     flat = Table("By type", COLUMNS[1:4], tuple((f"Kind {i}", "float32", i * i) for i in range(30)),
                  total=("total", "", 8_555))  # fmt: skip
     treemap = Chart("Params by layer", "treemap", shown, x="path", y=("params", "macs"),
@@ -68,7 +68,8 @@ def huge(count: int = 60_000) -> Document:
 def hostile() -> Document:
     """Names that a file may choose, everywhere that a name can stand."""
     shown = tree("hostile")
-    facts = Table("Names", (Column("name", "name"), Column("value", "value")), tuple((n, n) for n in HOSTILE), kind="facts")
+    twice = tuple((name, name) for name in HOSTILE)
+    facts = Table("Names", (Column("name", "name"), Column("value", "value")), twice, kind="facts")
     said = [Callout("note", name, name[:40], name) for name in HOSTILE]
     columns = tuple(Column(name[:60] or "empty", name[:60], help=name) for name in HOSTILE)
     heads = Table(HOSTILE[0], columns, (HOSTILE, HOSTILE), caption=HOSTILE[0])

@@ -97,8 +97,8 @@ def test_totals_and_notes_are_there_without_scripts(opened: Open):
 
 
 def test_it_works_in_a_frame_that_is_shut_off(opened: Open):
-    frame = f'<iframe title="t" sandbox="allow-scripts" width="1200" height="800" srcdoc="{escape(render(model()))}"></iframe>'
-    seen = opened(f"<!doctype html><title>t</title>{frame}")
+    frame = f'<iframe title="t" sandbox="allow-scripts" width="1200" height="800" srcdoc="{escape(render(model()))}">'
+    seen = opened(f"<!doctype html><title>t</title>{frame}</iframe>")
     inside = seen.page.frame_locator("iframe")
     inside.locator(".main-svg").first.wait_for()
     inside.get_by_label("Theme").select_option("dark")
@@ -224,7 +224,7 @@ def test_a_click_zooms_into_a_part_and_selects_its_row(opened: Open):
     page = opened(model()).page
     click_part(page, "Params by layer", "blocks")
     trail = section(page, "Params by layer").locator(".trail")
-    expect(trail).to_contain_text("(root) › blocks")
+    expect(trail).to_contain_text("(root) / blocks")
     expect(section(page, "Layers").locator(".tabulator-row.chosen .label")).to_have_text("blocks")
     trail.get_by_role("button", name="(root)").click()
     expect(trail).to_have_text("(root)")
@@ -351,14 +351,16 @@ def test_numbers_are_written_as_in_python(opened: Open):
     """The page formats with code of its own; it must say the same as the terminal, ties and exponents included."""
     dice = random.Random(5)
     units: tuple[Unit, ...] = ("count", "ops", "bytes", "share", "integer", "number")
-    values: list[float] = [0, 1, 999, 1000, 1023, 1024, 1536, 999_950, 999_949, 2**53 - 1, 1_047_552, 1e21, 0.5, 2.5,
-                           0.00045, 0.0005, 1 / 3, 1234.5, 1022.5 * 1024, 0.125, 1e-5, 1.5e-7, 99_995, 1e15, -3]  # fmt: skip
+    values: list[float] = [
+        0, 1, 999, 1000, 1023, 1024, 1536, 999_950, 999_949, 2**53 - 1, 1_047_552, 1e21, 0.5, 2.5, 0.00045, 0.0005,
+        1 / 3, 1234.5, 1022.5 * 1024, 0.125, 1e-5, 1.5e-7, 99_995, 1e15, -3,
+    ]  # fmt: skip
     values += [dice.choice((1, -1)) * dice.randrange(10 ** dice.randrange(1, 16)) for _ in range(400)]
     values += [dice.uniform(-1, 1) * 10 ** dice.randrange(-8, 14) for _ in range(400)]
     cases = [(value, unit, short) for value in values for unit in units for short in (False, True)
              if unit != "share" or -1 <= value <= 1000]  # fmt: skip
     page = opened(model()).page
-    written = page.evaluate("(cases) => cases.map(([value, unit, short]) => window.numelText(value, unit, short))", cases)
+    written = page.evaluate("(cases) => cases.map((each) => window.numelText(...each))", cases)
     wrong = [
         (case, now, cell_text(case[0], case[1], short=case[2]))
         for case, now in zip(cases, written, strict=True)

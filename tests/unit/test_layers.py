@@ -55,7 +55,10 @@ def drawn(snapshot: Snapshot, trace: Trace | None = None, **options: Any) -> Tab
 
 
 def column(table: Table, key: str) -> list[Any]:
-    return table.to_dict()[key]
+    """The cells as they are, but for signs."""
+    at = [each.key for each in table.columns].index(key)
+    cells = [row[at] for row in table.rows]
+    return [cell.value if isinstance(cell, Quantity) else cell for cell in cells]
 
 
 def test_equal_numbered_neighbours_are_one_row_with_their_sum():

@@ -73,17 +73,6 @@ BLOCKS: dict[str, Block] = {
 }
 
 
-@pytest.mark.parametrize("name", names())
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
-def test_every_renderer_draws_every_block_as_plain_text(name: str, block: Block):
-    drawn = find(name).render(Document((block,)), width=80)
-    if name != "csv":  # CSV carries names as they are
-        assert "\x1b" not in drawn
-        assert "\u202e" not in drawn
-        assert "\r" not in drawn
-    drawn.encode()
-
-
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 def test_no_line_exceeds_the_width(block: Block, width: int):
@@ -100,10 +89,6 @@ def test_colour_adds_escapes_and_changes_no_character():
     console.print(Drawing(document), soft_wrap=True)
     assert console.file.getvalue() == plain
     assert "".join(part.partition("m")[2] if i else part for i, part in enumerate(coloured.split("\x1b["))) == plain
-
-
-def test_an_empty_document_is_empty():
-    assert [find(name).render(Document()) for name in names()] == ["", "", ""]
 
 
 @pytest.mark.parametrize("width", [40, 60])

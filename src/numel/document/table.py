@@ -100,8 +100,9 @@ class Table:
     def to_dict(self) -> dict[str, list[Cell]]:
         """Columns by key as lists of plain values: pandas, polars and pyarrow take it.
 
-        A column with a lower bound in it gets another, `<key>_at_least`, that says which of its numbers are ones, and
-        one with numbers that may be more or less `<key>_about`.
+        The values of a column are of one type, or `None` where there is none: `plain` says which. A column with a lower
+        bound in it gets another, `<key>_at_least`, that says which of its numbers are ones, and one with numbers that
+        may be more or less `<key>_about`.
 
         >>> Table("t", (Column("n", "N", "count"),), ((1,), (Quantity(2, "count", True),))).to_dict()
         {'n': [1, 2], 'n_at_least': [False, True]}
@@ -109,8 +110,7 @@ class Table:
         keys = [column.key for column in self.columns]
         columns = dict(zip(keys, _transposed(self.rows, len(keys)), strict=True))
         values: dict[str, list[Cell]] = {
-            key: [cell.value if isinstance(cell, Quantity) else cell for cell in cells]
-            for key, cells in columns.items()
+            column.key: plain(columns[column.key], column.unit) for column in self.columns
         }
         for key, cells in columns.items():
             for suffix, has_mark in MARKS:
@@ -118,6 +118,35 @@ class Table:
                 if any(found):
                     values[f"{key}_{suffix}"] = found
         return values
+
+
+def plain(cells: Sequence[Cell], unit: Unit) -> list[Cell]:
+    """The values of a column as one type: numbers without their signs, and as floats where one is; nothing (`None`) for
+    an empty cell that is no text, or a word where shapes are. Where no type holds all of them, they are text: flags
+    beside words, integers beyond 64 bits.
+
+    >>> plain([True, "", "partly"], "flag"), plain([(2, 3), "not called"], "shape"), plain([Quantity(5), 1.5], "number")
+    (['true', None, 'partly'], [(2, 3), None], [5.0, 1.5])
+    """
+    values: list[Cell] = [cell.value if isinstance(cell, Quantity) else cell for cell in cells]
+    if unit not in ("text", "path"):
+        values = [None if value == "" or (unit == "shape" and isinstance(value, str)) else value for value in values]
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float} and all(abs(value) <= _EXACT for value in values if isinstance(value, int)):
+        return [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
+    if len(kinds) <= 1 and (kinds != {int} or all(value in _INT64 for value in values if value is not None)):
+        return values
+    return [None if value is None else _written(value) for value in values]
+
+
+_INT64 = range(-(2**63), 2**63)
+_EXACT = 2**53  # every integer up to it is a float
+
+
+def _written(value: Cell) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def _transposed(rows: Sequence[Sequence[Cell]], width: int) -> list[list[Cell]]:

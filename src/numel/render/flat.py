@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from numel.document import Callout, Cell, Chart, Column, Document, Heading, Quantity, Table, Text
-from numel.document.table import MARKS
+from numel.document import Callout, Cell, Chart, Column, Document, Heading, Table, Text
+from numel.document.table import MARKS, plain
 from numel.render import assert_never
 from numel.render.chart_tables import data
 
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """Columns side by side; `cells` are plain values: no `Quantity` is among them."""
+    """Columns side by side; `cells` are plain values, of one type in each column or `None`: see `table.plain`."""
 
     columns: tuple[Column, ...]
     cells: tuple[Sequence[Cell], ...]
@@ -34,7 +34,7 @@ def flat(document: Document) -> Flat | None:
     said: list[tuple[Column, Sequence[Cell]]] = []
     for i, column in enumerate(main.columns):
         own = [row[i] for row in main.rows]
-        cells.append([cell.value if isinstance(cell, Quantity) else cell for cell in own])
+        cells.append(plain(own, column.unit))
         for suffix, has_mark in MARKS:
             found: list[Cell] = [has_mark(cell) for cell in own]
             if any(found):

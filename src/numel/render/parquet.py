@@ -3,20 +3,23 @@ field. Which table, and with which columns, `flat` says."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numel.document import Cell, Column, Document
+from numel.document.table import Unit
 from numel.errors import ViewError
 from numel.extras import need
 from numel.render.flat import flat
-from numel.render.text import cell_text
 
 NAME = "parquet"
 SUFFIXES: tuple[str, ...] = (".parquet",)
 WHOLE = False
 
-_INT64 = range(-(2**63), 2**63)
+_KINDS: Mapping[Unit, type] = {
+    "count": int, "ops": int, "bytes": int, "integer": int, "share": float, "number": float, "flag": bool,
+    "shape": tuple,
+}  # fmt: skip
 
 
 def render(document: Document, *, width: int | None = None, color: bool = False, suffix: str = "") -> bytes:
@@ -48,28 +51,11 @@ def _described(column: Column) -> dict[str, str]:
 
 
 def _array(arrow: Any, column: Column, cells: Sequence[Cell]) -> Any:
-    known = [cell for cell in cells if cell is not None and cell != ""]
-    if column.unit in ("text", "path") or not known:
-        empty_is_null = not known and column.unit not in ("text", "path")
-        return arrow.array([None if cell is None or empty_is_null else _text(cell, column) for cell in cells],
-                           arrow.string())  # fmt: skip
-    plain = [None if cell == "" else cell for cell in cells]  # "" is nothing, but for text
-    if all(isinstance(cell, bool) for cell in known):
-        return arrow.array(plain, arrow.bool_())
-    if all(isinstance(cell, tuple) for cell in known):
-        return arrow.array([None if cell is None else list(cell) for cell in plain], arrow.list_(arrow.int64()))  # type: ignore[arg-type]
-    numbers = all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in known)
-    if numbers and column.unit not in ("share", "number") and all(isinstance(cell, int) for cell in known):
-        if all(cell in _INT64 for cell in known):
-            return arrow.array(plain, arrow.int64())
-    elif numbers:
-        return arrow.array([None if cell is None else float(cell) for cell in plain], arrow.float64())  # type: ignore[arg-type]
-    return arrow.array([None if cell is None else _text(cell, column) for cell in plain], arrow.string())
-
-
-def _text(cell: Cell, column: Column) -> str:
-    if isinstance(cell, str):
-        return cell.encode("utf-8", "backslashreplace").decode()  # Arrow's text is UTF-8, which has no lone surrogates
-    if isinstance(cell, int) and not isinstance(cell, bool):
-        return str(cell)
-    return cell_text(cell, column.unit)
+    """The cells of one type as Arrow's; a column with nothing in it has the type of its unit."""
+    kind = next((type(cell) for cell in cells if cell is not None), _KINDS.get(column.unit, str))
+    if kind is str:
+        # Arrow's text is UTF-8, which has no lone surrogates
+        texts = [cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else None for cell in cells]
+        return arrow.array(texts, arrow.string())
+    types = {bool: arrow.bool_(), int: arrow.int64(), float: arrow.float64(), tuple: arrow.list_(arrow.int64())}
+    return arrow.array(cells, types[kind])

@@ -57,7 +57,7 @@ def squarified(sizes: Sequence[float], x: float, y: float, width: float, height:
     the shorter side, each as long as its worst rectangle gets better (Bruls, Huizing and van Wijk, 2000).
 
     >>> squarified([3, 1], 0, 0, 4, 1)
-    [(0, 0, 3.0, 1.0), (3.0, 0, 1.0, 1.0)]
+    [(0, 0.0, 3.0, 1.0), (3.0, 0.0, 1.0, 1.0)]
     """
     total = sum(sizes)
     if not total or width <= 0 or height <= 0:

@@ -290,7 +290,7 @@ class Picture {
       const name = shortened(rows.label(row) || "(root)", 40);
       return i === steps.length - 1 ? element("b", {}, name) : button(name, () => this.zoom(row));
     });
-    this.trail.replaceChildren(...items.flatMap((item, i) => (i ? [" › ", item] : [item])));
+    this.trail.replaceChildren(...items.flatMap((item, i) => (i ? [" / ", item] : [item])));
     if (left > 0) this.trail.append(element("span", { class: "caption" }, ` · ${left.toLocaleString("en-US")} smaller ones are not drawn; zoom in`));
   }
 
