@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from blocks import HOSTILE, chart, row, tree
+from every_block import HOSTILE, chart, row, tree
 from numel.document import Callout, Cell, Chart, ChartKind, Column, Document, Heading, Quantity, Table
 
 COLUMNS = (

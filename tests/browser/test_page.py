@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from blocks import CASES, HOSTILE, blocks
 from browser.pages import hostile, huge, model
+from every_block import CASES, HOSTILE, blocks
 from numel.document import Document, Heading, Quantity
 from numel.document.table import Unit
 from numel.render import html

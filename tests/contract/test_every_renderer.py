@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from blocks import CASES, blocks, document, extremes
+from every_block import CASES, blocks, document, extremes
 from numel.document import Block, Chart, Document, Heading, Table
 from numel.errors import ViewError
 from numel.render import find, names
@@ -71,7 +71,7 @@ def test_an_empty_document_has_nothing_in_it():
 def test_no_renderer_imports_torch_or_pyplot():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from blocks import document\n"
+        "from every_block import document\n"
         "from numel.render import find, names\n"
         "for name in names(): find(name).render(document('one'))\n"
         "print('matplotlib.pyplot' in sys.modules)"

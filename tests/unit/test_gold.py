@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks import CASES, blocks
+from every_block import CASES, blocks
 from numel.document import Document
 from numel.render import find
 

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 import pytest
 
-from blocks import CASES, HOSTILE, KINDS, chart, extremes
+from every_block import CASES, HOSTILE, KINDS, chart, extremes
 from numel.document import Cell, Chart, Column, Document, Mark, Quantity, Table
 from numel.errors import ViewError
 from numel.render.figure import draw, render

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from blocks import COLUMNS, flat, tree
+from every_block import COLUMNS, flat, tree
 from numel.document import Cell, Column, Document, Quantity, Table
 from numel.facts import ModuleRecord, Snapshot, TensorRecord, dtype
 from numel.render.parquet import render
