@@ -279,3 +279,95 @@ def test_colour_is_for_terminals(here: Path):
                      env={**env, "FORCE_COLOR": "1"})  # fmt: skip
     assert "\x1b[" not in plain.stdout
     assert "\x1b[" in forced.stdout
+
+
+# ── pictures, pages and saved results ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_plot_writes_a_picture_and_nothing_else(here: Path, capsys: pytest.CaptureFixture[str]):
+    for kind in ("bar", "treemap", "scatter", "line", "timeline"):
+        code, out, err = run(capsys, "plot", "nets.py:Net", "--kind", kind, "-i", "f32[5,3]", "-o", f"{kind}.svg")
+        assert (code, out, err) == (0, "", "")
+        assert (here / f"{kind}.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_plot_without_a_file_draws_on_the_terminal(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = run(capsys, "plot", "x.safetensors", "--by", "tensor")
+    assert code == 0
+    assert re.search(r"fc\.weight +█+ +6\n", out)
+
+
+def test_plot_of_a_files_values(here: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("safetensors")
+    code, _, err = run(capsys, "plot", "x.safetensors", "--kind", "histogram", "-o", "h.png")
+    assert (code, err) == (0, "")
+    code, _, err = run(capsys, "plot", "nets.py:Net", "--kind", "histogram", "-o", "no.png")
+    assert code == 1
+    assert "a model without weights" in err
+    assert not (here / "no.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["plot", "nets.py:Net", "--kind", "pie"], 2, "'pie' is not one of"),
+        (["plot", "nets.py:Net", "--kind", "scatter"], 2, "nothing was traced; give inputs"),
+        (["plot", "nets.py:Net", "--value", "macs"], 2, "nothing was traced; give inputs"),
+        (["plot", "nets.py:Net", "--kind", "treemap", "--sort", "x"], 2, "treemap has no option 'sort'"),
+        (["plot", "nets.py:Net", "-o", "p.json"], 2, "a picture keeps no facts"),
+        (["plot", "nets.py:Net", "-o", "p.xls"], 2, "no renderer is called '.xls'"),
+        (["show", "nowhere.json"], 1, "No such file"),
+        (["show", "nets.py"], 1, "expected a result that numel saved"),
+        (["summary", "nets.py:Net", "-f", "notebooks"], 2, "no renderer is called 'notebooks'"),
+        (["count", "x.safetensors", "-o", "c.png"], 2, "no chart"),
+    ],
+)
+def test_what_can_not_be_drawn_is_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], args: list[str], code: int, says: str
+):
+    got, out, err = run(capsys, *args)
+    assert (got, out) == (code, "")
+    assert says in err
+    assert err.count("\n") == 1
+    assert not list(here.glob("p.*"))
+
+
+def test_results_of_every_verb_are_shown_again(here: Path, capsys: pytest.CaptureFixture[str]):
+    for name, args in {
+        "summary": SUMMARY, "read": ("read", "x.safetensors"), "trace": ("trace", *SUMMARY[1:]),
+        "count": ("count", "x.safetensors"), "formula": ("formula", "aten.mm"),
+        "explain": (*SUMMARY, "--explain", "first"),
+    }.items():  # fmt: skip
+        once = run(capsys, *args)[1]
+        assert run(capsys, *args, "-o", f"{name}.json")[:2] == (0, "")
+        assert run(capsys, "show", f"{name}.json")[1] == once
+        code, page, _ = run(capsys, "show", f"{name}.json", "-f", "html")
+        assert code == 0
+        assert page.startswith("<!doctype html>")
+
+
+def test_a_newer_result_is_refused_in_one_line(here: Path, capsys: pytest.CaptureFixture[str]):
+    run(capsys, *SUMMARY, "-o", "r.json")
+    saved = json.loads((here / "r.json").read_text())
+    (here / "r.json").write_text(json.dumps(saved | {"schema": 99}))
+    code, out, err = run(capsys, "show", "r.json")
+    assert (code, out) == (1, "")
+    assert "schema 99 is newer than" in err
+
+
+def test_bytes_go_to_a_pipe_whole(here: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "numel", "read", "x.safetensors", "-f", "parquet"], capture_output=True, check=False
+    )
+    assert done.stderr == b""
+    assert done.stdout[:4] == done.stdout[-4:] == b"PAR1"
+
+
+def test_markdown_in_a_pipe_has_neither_colour_nor_progress(here: Path):
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    done = subprocess.run(
+        [sys.executable, "-m", "numel", *SUMMARY, "-f", "markdown"], capture_output=True, check=False, env=environment
+    )
+    assert done.stderr == b""
+    assert b"\x1b" not in done.stdout
+    assert done.stdout.startswith(b"# Net")

@@ -7,8 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """`target` as the user named it; `kind` is live, config, spec, safetensors ...; `versions` are (name, version)."""
+    """`target` as the user named it; `kind` is module, trace, safetensors ...; `versions` are (name, version)."""
 
     target: str = ""
     kind: str = ""
     versions: tuple[tuple[str, str], ...] = ()
+
+
+def versions(**others: str) -> tuple[tuple[str, str], ...]:
+    """The versions of numel itself and of others that took part.
+
+    >>> dict(versions(torch="2.13.0"))["torch"]
+    '2.13.0'
+    """
+    from numel import __version__
+
+    return ("numel", __version__), *others.items()

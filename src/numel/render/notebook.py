@@ -58,11 +58,9 @@ def embed(page: str) -> None:
         raise ViewError("no notebook is running; save the page instead: result.save('report.html')")
     from IPython.display import HTML, display
 
-    frame = (
-        f'<iframe title="numel report" sandbox="allow-scripts" srcdoc="{escape(page)}" '
-        'style="width:100%;height:720px;border:1px solid rgba(128,128,128,.4);border-radius:6px"></iframe>'
-    )
-    display(HTML(frame))  # type: ignore[no-untyped-call]
+    style = "width:100%;height:720px;border:1px solid rgba(128,128,128,.4);border-radius:6px"
+    frame = f'<iframe title="numel report" sandbox="allow-scripts" srcdoc="{escape(page)}" style="{style}"></iframe>'
+    display(HTML(f"<div>{frame}</div>"))  # type: ignore[no-untyped-call]  # of a bare frame IPython says to use a URL
 
 
 def _block(block: Heading | Text | Callout | Table | Chart) -> Iterator[str]:

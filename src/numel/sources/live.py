@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from numel import collector
 from numel.facts.dtype import dtype_of
 from numel.facts.experts import CHOICES, COUNTS
-from numel.facts.provenance import Provenance
+from numel.facts.provenance import Provenance, versions
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
 from numel.facts.tensor import Part, Role, TensorRecord
 from numel.facts.totals import Totals
@@ -344,4 +344,4 @@ def _configured(state: dict[str, Any], seen: set[int]) -> Iterator[tuple[str, At
 
 
 def _provenance(torch: Any, target: str) -> Provenance:
-    return Provenance(target, "module", (("torch", str(torch.__version__)),))
+    return Provenance(target, "module", versions(torch=str(torch.__version__)))

@@ -15,7 +15,7 @@ from numel import torch_private
 from numel.errors import InputsError
 from numel.facts.inputs import Inputs, InputSpec
 from numel.facts.note import Note
-from numel.facts.provenance import Provenance
+from numel.facts.provenance import Provenance, versions
 from numel.facts.trace import CallRecord, Failure, Mode, Phase, Trace
 from numel.tracing.arguments import mapped, normalised
 from numel.tracing.backward import Training, used_by
@@ -475,4 +475,4 @@ def _training(model: torch.nn.Module) -> bool:
 
 
 def _provenance(model: torch.nn.Module) -> Provenance:
-    return Provenance(_type(model), "trace", (("torch", str(torch.__version__)),))
+    return Provenance(_type(model), "trace", versions(torch=str(torch.__version__)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from numel.errors import FormatError
 from numel.facts.dtype import DType, dtype
 from numel.facts.note import Note
-from numel.facts.provenance import Provenance
+from numel.facts.provenance import Provenance, versions
 from numel.facts.snapshot import ModuleRecord, Snapshot
 from numel.facts.tensor import TensorRecord
 from numel.sources.roles import guess
@@ -101,7 +101,7 @@ def assemble(records: Iterable[TensorRecord], target: str, notes: tuple[Note, ..
         rest = len(ordered) - guessed
         text = f"roles of {guessed} tensors are guessed by their names, {rest} unknown: the format does not store them"
         notes = (*notes, Note("roles-guessed", "info", text))
-    return Snapshot(modules, tuple(ordered), Provenance(target, NAME), notes)
+    return Snapshot(modules, tuple(ordered), Provenance(target, NAME, versions()), notes)
 
 
 def _header(file: Bytes) -> tuple[_Object, int]:
