@@ -292,20 +292,31 @@ def _default_columns(rows: Sequence[Layer], traced: bool) -> list[str]:
     return keys
 
 
-def says_something(rows: Sequence[Layer], key: str) -> bool:
-    """Whether a column tells more than that there is nothing: a number but zero, a word, an unknown of what ran.
+def telling(rows: Sequence[Layer], keys: Sequence[str]) -> list[str]:
+    """The columns that tell something: a number but zero, a word, an unknown of what ran; and not just what another,
+    which they are a part of, says already.
 
-    >>> says_something([Layer("fc", "Linear", totals=Totals(params=6))], "params")
-    True
+    >>> rows = [Layer("fc", "Linear", totals=Totals(params=6, trainable=6))]
+    >>> telling(rows, ("params", "buffers", "trainable_params"))
+    ['params']
     """
-    field, whole = _FIELDS[key], _whole(rows)
-    if key in _OF_A_TRACE and all(row.work is None for row in rows):
-        return False
-    if key in _OF_A_STEP and all(row.backward is None for row in rows):
-        return False
-    return any((value := field.value(row, whole)) is None or bool(value) for row in rows)
+    whole = _whole(rows)
+    traced = any(row.work is not None for row in rows)
+    stepped = any(row.backward is not None for row in rows)
+    found: list[str] = []
+    for key in keys:
+        if (key in _OF_A_TRACE and not traced) or (key in _OF_A_STEP and not stepped):
+            continue
+        values = [_FIELDS[key].value(row, whole) for row in rows]
+        other = _PART_OF.get(key)
+        if other is not None and values == [_FIELDS[other].value(row, whole) for row in rows]:
+            continue
+        if any(value is None or bool(value) for value in values):
+            found.append(key)
+    return found
 
 
+_PART_OF = {"trainable_params": "params", "executed_macs": "macs"}
 _OF_A_STEP = frozenset({"backward_macs", "backward_flops", "saved_nbytes"})
 _OF_A_TRACE = frozenset({"calls", "input_shape", "output_shape", "macs", "macs_share", "flops", "executed_macs",
                          "elementwise", "activations", "activation_nbytes", "read", "written"})  # fmt: skip

@@ -38,9 +38,9 @@ View = Literal["layers", "tensors", "operators"]
 
 _ALL_LEVELS = 1 << 30
 _BARS = {"layers": "layer", "tensors": "tensor", "operators": "operator"}  # by what a bar stands for, if nobody says
-_PAGE_COLUMNS = ("output_shape", "dtype", "params", "share", "trainable", "trainable_params", "buffers", "unclassified",
-                 "packed", "tied_to", "nbytes", "calls", "macs", "macs_share", "flops", "executed_macs", "elementwise",
-                 "activations", "activation_nbytes", "backward_flops", "saved_nbytes")  # fmt: skip
+_PAGE_COLUMNS = ("output_shape", "params", "share", "macs", "macs_share", "flops", "backward_flops", "saved_nbytes",
+                 "nbytes", "dtype", "trainable", "tied_to", "trainable_params", "buffers", "unclassified", "packed",
+                 "calls", "executed_macs", "elementwise", "activations", "activation_nbytes")  # fmt: skip
 
 # what `by` takes beside the tree itself
 _BY = ("layer", "depth", "type", "dtype", "operator", "tensor")
@@ -318,7 +318,8 @@ class Report(Viewable):
             blocks += [self.chart("scatter"), self.by("operator")]
         for key in ("type", "dtype"):
             table = self.by(key)
-            blocks += [charts.bar(table, value=None, sort=None, by=key), table] if len(table.rows) > 1 else [table]
+            bar = charts.bar(table, value=None, sort=None, by=key)
+            blocks += [bar, table] if len(bar.data.rows) > 1 else [table]
         if self.histograms:
             blocks.append(self.chart("histogram"))
         return Document((*blocks, analyses.summary.obtained(self.snapshot, self.trace)))
@@ -373,7 +374,7 @@ class Report(Viewable):
     def _tree(self) -> Table:
         """Every layer, none folded, with every column that says something."""
         rows = self.layers
-        keys = [key for key in _PAGE_COLUMNS if analyses.layers.says_something(rows, key)]
+        keys = analyses.layers.telling(rows, _PAGE_COLUMNS)
         return analyses.layers.tree(self.snapshot, rows, depth=_ALL_LEVELS, fold=False, columns=["path", "type", *keys])
 
     def _folding(self) -> Document:

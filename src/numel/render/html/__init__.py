@@ -67,15 +67,16 @@ def render(document: Document, *, width: int | None = None, color: bool = False,
 
 
 def _page(title: str, contents: list[tuple[str, str]], body: list[str], data: Data) -> str:
-    scripts, styles = [], [_asset("page.css")]
+    scripts, styles, later = [], [_asset("page.css")], ""
     if data.tables or data.charts:
         scripts.append(_asset("vendor/tabulator.min.js"))
         styles.insert(0, _asset("vendor/tabulator_simple.min.css"))
     if data.charts:
-        scripts.append(_plotly())
+        later = _plotly()  # the page runs it when the first picture comes near: until then it would be in the way
     scripts.append("(() => {\n'use strict';\n" + "\n".join(map(_asset, _SCRIPTS)) + "})();\n")
+    known = " ".join(f"'sha256-{_digest(script)}'" for script in (*scripts, later) if script)
     policy = "; ".join((
-        "default-src 'none'", "script-src " + " ".join(f"'sha256-{_digest(script)}'" for script in scripts),
+        "default-src 'none'", f"script-src {known}",
         "style-src 'unsafe-inline'", "img-src data: blob:", "font-src data:", "base-uri 'none'", "form-action 'none'",
     ))  # fmt: skip
     links = "".join(f'<li><a href="#{anchor}">{_text(name)}</a></li>' for anchor, name in contents if name)
@@ -103,6 +104,7 @@ def _page(title: str, contents: list[tuple[str, str]], body: list[str], data: Da
         "</main>",
         '<p id="status" role="status" aria-live="polite" class="unseen"></p>',
         f'<script type="application/json" id="data">{_json(data.payload())}</script>',
+        *([f'<script type="text/plain" id="plotly">{later}</script>'] if later else []),
         *(f"<script>{script}</script>" for script in scripts),
         "</body>",
         "</html>",

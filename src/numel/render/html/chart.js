@@ -127,8 +127,10 @@ class Picture {
     const known = values.filter((value) => typeof value === "number");
     const named = { title: { text: plain(log ? `${title} (log scale)` : title), standoff: 8, font: { size: 12 } } };
     if (!NUMERIC.has(unit)) return named;
-    const ticks = log ? logTicks(known, unit) : linearTicks(known, unit);
-    return { ...named, type: log ? "log" : "linear", tickvals: ticks, ticktext: ticks.map((tick) => numberText(tick, unit, true)), tickmode: "array" };
+    const room = Math.max(3, Math.floor(this.width / 110));
+    const every = log ? logTicks(known, unit) : linearTicks(known, unit);
+    const ticks = every.filter((_, i) => i % Math.ceil(every.length / room) === 0);
+    return { ...named, type: log ? "log" : "linear", tickvals: ticks, ticktext: ticks.map((tick) => tickText(tick, unit)), tickmode: "array", tickangle: 0 };
   }
 
   // ── kinds ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,7 +248,7 @@ class Picture {
       const real = values.filter((value) => typeof value === "number" && (!log || value > 0));
       const ticks = log ? logTicks(real, column.unit) : linearTicks(real, column.unit);
       const title = { text: plain(log ? `${column.title}<br>(log scale)` : column.title).replace("&lt;br&gt;", "<br>"), font: { size: 12 } };
-      const colorbar = { title, thickness: 12, outlinewidth: 0, tickvals: log ? ticks.map(Math.log10) : ticks, ticktext: ticks.map((tick) => numberText(tick, column.unit, true)) };
+      const colorbar = { title, thickness: 12, outlinewidth: 0, tickvals: log ? ticks.map(Math.log10) : ticks, ticktext: ticks.map((tick) => tickText(tick, column.unit)) };
       return { colors: shown, scale: { colorscale: RAMP, showscale: this.width > 480, colorbar, cmin: Math.min(...known), cmax: Math.max(...known) }, words: null };
     }
     const word = (row) => rows.text(column, row) || "(none)";
@@ -423,7 +425,7 @@ class Picture {
     const trace = {
       type: "heatmap", z: shown, x: across.map((name) => plain(shortened(name, 24))), y: down.map((name) => plain(shortened(name, 40))), colorscale: RAMP, text,
       texttemplate: across.length * 64 < this.width ? "%{text}" : "", hovertext: text.map((line, i) => line.map((each, j) => `${plain(down[i])} · ${plain(across[j])}<br>${plain(color.title)}: ${each}`)), hoverinfo: "text", xgap: 2, ygap: 2,
-      colorbar: { title: { text: plain(log ? `${color.title} (log)` : color.title), font: { size: 12 } }, thickness: 12, outlinewidth: 0, tickvals: log ? ticks.map(Math.log10) : ticks, ticktext: ticks.map((tick) => numberText(tick, color.unit, true)) },
+      colorbar: { title: { text: plain(log ? `${color.title} (log)` : color.title), font: { size: 12 } }, thickness: 12, outlinewidth: 0, tickvals: log ? ticks.map(Math.log10) : ticks, ticktext: ticks.map((tick) => tickText(tick, color.unit)) },
     };
     const axis = { type: "category", showgrid: false };
     return { traces: [trace], layout: { height: Math.max(220, 90 + down.length * 34), xaxis: { ...axis, title: { text: plain(x.title), font: { size: 12 } } }, yaxis: { ...axis, autorange: "reversed" } } };
@@ -474,6 +476,13 @@ function linearTicks(values, unit) {
   const ticks = [];
   for (let i = Math.ceil(low / step); i * step <= high + step / 2; i += 1) ticks.push(Number((i * step).toPrecision(12)));
   return ticks;
+}
+
+// without the zeros behind it
+function tickText(tick, unit) {
+  const [number, ...rest] = numberText(tick, unit, true).split(" ");
+  const short = number.includes(".") && !number.includes("e") ? number.replace(/\.?0+$/, "") : number;
+  return [short, ...rest].join(" ");
 }
 
 function logTicks(values, unit) {

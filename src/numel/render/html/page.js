@@ -31,13 +31,25 @@ function kept(name, value) {
   return value;
 }
 
+// plotly.js lies in the page as text, since it takes longer to start than all else
+function plotlyRuns() {
+  const text = document.getElementById("plotly");
+  if (!text) return;
+  const script = element("script");
+  script.textContent = text.textContent;
+  text.replaceWith(script);
+}
+
 class Page {
   constructor(data) {
     this.data = data;
     this.views = new Map(); // place → view
     this.pictures = new Map();
     this.near = new IntersectionObserver((entries) => {
-      for (const entry of entries) if (entry.isIntersecting) this.#make(entry.target);
+      const places = entries.filter((entry) => entry.isIntersecting).map((entry) => entry.target);
+      for (const place of places.filter((each) => each.matches(".table"))) this.#make(place);
+      const charts = places.filter((each) => each.matches(".chart"));
+      if (charts.length) setTimeout(() => charts.forEach((place) => this.#make(place))); // what is there is seen first
     }, { rootMargin: "300px" });
     for (const place of document.querySelectorAll(".table, .chart")) this.near.observe(place);
     this.#theme();
@@ -50,6 +62,7 @@ class Page {
     if (place.dataset.table !== undefined && !this.views.has(place)) {
       this.views.set(place, new View(place, this.data.tables[Number(place.dataset.table)], this));
     } else if (place.dataset.chart !== undefined && !this.pictures.has(place)) {
+      plotlyRuns();
       const chart = this.data.charts[Number(place.dataset.chart)];
       this.pictures.set(place, new Picture(place, chart, this.data.tables[chart.table], this));
     }

@@ -67,7 +67,7 @@ class View {
   }
 
   #height() {
-    const wanted = (this.rows.table.sentences ? 3 : 1) * ROW_HEIGHT * this.seen.length + 58;
+    const wanted = (this.rows.table.sentences ? 3 : 1) * ROW_HEIGHT * this.seen.length + 50;
     return Math.max(120, Math.min(MOST_HEIGHT, wanted, Math.max(260, Math.round(window.innerHeight * 0.75))));
   }
 
