@@ -20,7 +20,7 @@ help:
 
 # Each stamp says which part of the environment is up to date.
 .venv/.torch: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) --editable '.[torch,hub]'
+	$(PIP) --editable '.[torch,hub,plot,html]'
 	@touch $@
 
 # The model zoos lie in a folder of their own, which tests/conftest.py adds, and without dependencies: torchvision's
@@ -28,7 +28,7 @@ help:
 ZOO := torchvision timm pillow diffusers peft accelerate torchao \
        certifi charset_normalizer idna importlib_metadata psutil requests urllib3 zipp
 .venv/.dev: .venv/.torch
-	$(PIP) --editable '.[torch,hub,dev]'
+	$(PIP) --editable '.[torch,hub,plot,html,dev]'
 	$(PIP) --upgrade --no-deps --target .venv/zoo $(ZOO)
 	@touch $@
 
