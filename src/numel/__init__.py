@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from numel.api import count, formula, load, plot, read, summary, trace
     from numel.errors import NumelError
     from numel.facts.inputs import Inputs
-
-__version__ = "0.1.0"
+    from numel.version import __version__
 
 __all__ = ["Inputs", "NumelError", "__version__", "count", "formula", "load", "plot", "read", "summary", "trace"]
 
 _HOME = {
     "Inputs": "numel.facts.inputs",
     "NumelError": "numel.errors",
+    "__version__": "numel.version",
     **dict.fromkeys(("count", "formula", "load", "plot", "read", "summary", "trace"), "numel.api"),
 }
 

@@ -174,6 +174,12 @@ def histogram(histograms: Sequence[Histogram], path: str | None) -> Chart:
                  x_end="high", caption=caption)  # fmt: skip
 
 
+def telling(chart: Chart, least: int = 1) -> Sequence[Chart]:
+    """The chart, if it draws at least so many numbers that are not zero; else none, for a page that does without."""
+    at = _at(chart.data, chart.y[0])
+    return [chart] if sum(bool(number(row[at])) for row in chart.data.rows) >= least else []
+
+
 def made(makers: Mapping[ChartKind, Callable[..., Chart]], kind: str, options: Mapping[str, Any]) -> Chart:
     """The chart of a kind, by the maker that takes these options. Raises `ViewError` for one that does not."""
     (name,) = chosen([kind], makers, what="kind of plot")

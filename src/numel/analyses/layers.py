@@ -301,11 +301,9 @@ def telling(rows: Sequence[Layer], keys: Sequence[str]) -> list[str]:
     ['params']
     """
     whole = _whole(rows)
-    traced = any(row.work is not None for row in rows)
-    stepped = any(row.backward is not None for row in rows)
     found: list[str] = []
     for key in keys:
-        if (key in _OF_A_TRACE and not traced) or (key in _OF_A_STEP and not stepped):
+        if not is_known(rows, key):
             continue
         values = [_FIELDS[key].value(row, whole) for row in rows]
         other = _PART_OF.get(key)
@@ -314,6 +312,13 @@ def telling(rows: Sequence[Layer], keys: Sequence[str]) -> list[str]:
         if any(value is None or bool(value) for value in values):
             found.append(key)
     return found
+
+
+def is_known(rows: Sequence[Layer], key: str) -> bool:
+    """Whether what a column says was found out: for some a trace is needed, for some a training step."""
+    if key in _OF_A_TRACE:
+        return any(row.work is not None for row in rows)
+    return key not in _OF_A_STEP or any(row.backward is not None for row in rows)
 
 
 _PART_OF = {"trainable_params": "params", "executed_macs": "macs"}

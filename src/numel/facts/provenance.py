@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from numel.version import __version__
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -20,6 +22,4 @@ def versions(**others: str) -> tuple[tuple[str, str], ...]:
     >>> dict(versions(torch="2.13.0"))["torch"]
     '2.13.0'
     """
-    from numel import __version__
-
     return ("numel", __version__), *others.items()

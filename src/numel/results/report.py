@@ -309,17 +309,16 @@ class Report(Viewable):
         tree, charts = self._tree(), analyses.charts
         blocks: list[Block] = [analyses.summary.title(self.snapshot), self._totals(), *self._said()]
         if self.snapshot.modules:
-            blocks += [charts.nested(tree, "treemap"), tree]
+            blocks += [*charts.telling(charts.nested(tree, "treemap")), tree]
         if self.view == "tensors" or not self.snapshot.modules:
             blocks.append(self.by("tensor"))
         if self.peak is not None and self.trace is not None and self.trace.events:
             blocks.append(self.chart("timeline"))
         if self.trace is not None:
-            blocks += [self.chart("scatter"), self.by("operator")]
+            blocks += [*charts.telling(self.chart("scatter")), self.by("operator")]
         for key in ("type", "dtype"):
             table = self.by(key)
-            bar = charts.bar(table, value=None, sort=None, by=key)
-            blocks += [bar, table] if len(bar.data.rows) > 1 else [table]
+            blocks += [*charts.telling(charts.bar(table, value=None, sort=None, by=key), least=2), table]
         if self.histograms:
             blocks.append(self.chart("histogram"))
         return Document((*blocks, analyses.summary.obtained(self.snapshot, self.trace)))
@@ -349,7 +348,7 @@ class Report(Viewable):
             return charts.bar(table, value=value, sort=sort, by=name)
 
         def nested(*, value: str | None = None, color: str | None = None) -> Chart:
-            return charts.nested(self._tree(), kind, value=value, color=color)
+            return charts.nested(self._tree(value, color), kind, value=value, color=color)
 
         def along(*, value: str | None = None) -> Chart:
             return charts.along(self.layers, kind, value=value)
@@ -371,10 +370,11 @@ class Report(Viewable):
         }
         return charts.made(makers, kind, options)
 
-    def _tree(self) -> Table:
-        """Every layer, none folded, with every column that says something."""
-        rows = self.layers
-        keys = analyses.layers.telling(rows, _PAGE_COLUMNS)
+    def _tree(self, *asked: str | None) -> Table:
+        """Every layer, none folded, with params, every other column that says something, and those asked for."""
+        rows, known = self.layers, analyses.layers.is_known
+        there = analyses.layers.telling(rows, _PAGE_COLUMNS)
+        keys = [key for key in _PAGE_COLUMNS if key in there or key == "params" or (key in asked and known(rows, key))]
         return analyses.layers.tree(self.snapshot, rows, depth=_ALL_LEVELS, fold=False, columns=["path", "type", *keys])
 
     def _folding(self) -> Document:
