@@ -3,7 +3,7 @@ folded. Drawings differ in their means, not in this."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -54,12 +54,13 @@ def logarithmic(values: Sequence[float | None]) -> bool:
 
 
 def shortened(names: Sequence[str], width: int) -> list[str]:
-    """Each name in at most `width` columns, cut in the middle; those that would look the same keep where they differ.
+    """Each name in at most `width` columns. Cut in the middle, where siblings still differ; those that would look the
+    same keep their ends, else their beginnings, else what is around the place where they differ.
 
-    >>> shortened(["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"], 20)
-    ['model.layers.0.self…', 'model.layers.1.self…']
     >>> shortened(["encoder.block.q_proj", "fc"], 12)
     ['enco….q_proj', 'fc']
+    >>> shortened(["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"], 20)
+    ['model.layers.0.self…', 'model.layers.1.self…']
     """
     cut = [middle(name, width) for name in names]
     alike: dict[str, list[int]] = {}
@@ -68,9 +69,25 @@ def shortened(names: Sequence[str], width: int) -> list[str]:
     for same in alike.values():
         whole = sorted({names[index] for index in same})
         if len(whole) > 1:
+            shorter = _told_apart(whole, width)
             for index in same:
-                cut[index] = _around(names[index], _first_difference(names[index], whole), width)
+                cut[index] = shorter[names[index]]
     return cut
+
+
+def _told_apart(whole: Sequence[str], width: int) -> Mapping[str, str]:
+    """Different names (sorted), cut by the first way that leaves them different."""
+    ways: tuple[Callable[[str], str], ...] = (
+        lambda name: name if cells(name) <= width else "…" + _end(name, width - 1),
+        lambda name: name if cells(name) <= width else _beginning(name, width - 1) + "…",
+        lambda name: _around(name, _first_difference(name, whole), width),
+    )
+    found: dict[str, str] = {}
+    for way in ways:
+        found = {name: way(name) for name in whole}
+        if len(set(found.values())) == len(whole):
+            break
+    return found
 
 
 def _first_difference(name: str, among: Sequence[str]) -> int:
@@ -86,21 +103,28 @@ def _alike(one: str, other: str) -> int:
 
 
 def _around(name: str, place: int, width: int) -> str:
-    """`width` columns of `name` with the word that `place` is in."""
-    start = max(name.rfind(".", 0, place) + 1, place - width // 2)
-    end = place + 1
-    if cells(name[:end]) < width:  # from the beginning
-        return _prefix(name, width - 1) + "…" if cells(name) > width else name
-    tail = len(name) - start
-    if tail <= width - 1:  # up to the end
-        return "…" + name[len(name) - (width - 1) :] if cells(name[len(name) - (width - 1) :]) < width else name[-1]
-    return "…" + _prefix(name[start:], width - 2) + "…"
+    """`width` columns of `name` from the word on that `place` is in."""
+    start = max(name.rfind(".", 0, place) + 1, place - width // 2, 0)
+    if cells(name) <= width or not start:
+        return name if cells(name) <= width else _beginning(name, width - 1) + "…"
+    if cells(name[start:]) < width:
+        return "…" + name[start:]
+    return "…" + _beginning(name[start:], width - 2) + "…"
 
 
-def _prefix(text: str, width: int) -> str:
-    while cells(text) > width:
-        text = text[: max(1, min(len(text) - 1, width))]
-    return text
+def _beginning(text: str, width: int) -> str:
+    """As much as fits `width` columns; a wide character takes two."""
+    kept = text[: max(0, width)]
+    while cells(kept) > width:
+        kept = kept[:-1]
+    return kept
+
+
+def _end(text: str, width: int) -> str:
+    kept = text[max(0, len(text) - width) :] if width > 0 else ""
+    while cells(kept) > width:
+        kept = kept[1:]
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
