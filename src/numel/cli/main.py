@@ -67,7 +67,8 @@ def numel() -> None:
     \b
     numel count model.safetensors
     numel summary torchvision:resnet50 -i 'f32[1,3,224,224]'
-    numel summary hf:path/to/config.json -i 'i64[1,512]' --depth 3 -o llama.md
+    numel summary hf:path/to/config.json -i 'i64[1,512]' --depth 3 -o llama.html
+    numel plot torchvision:resnet50 -i 'f32[1,3,224,224]' --kind treemap --value macs -o macs.svg
     """
 
 
