@@ -66,11 +66,13 @@ BASE = net(weight("a.weight", 2, 3), weight("b.weight", 4, 5))
         (net(weight("a.weight", 2, 3), weight("b.weight", 4, 6)), [("reshaped", "b.weight", (4, 5), (4, 6))]),
         (net(weight("a.weight", 2, 3, dtype=F16), weight("b.weight", 4, 5)),
          [("retyped", "a.weight", "float32", "float16")]),
-        (net(weight("a.weight", 2, 3, trainable=False), weight("b.weight", 4, 5)), [("frozen", "a.weight", True, False)]),
+        (net(weight("a.weight", 2, 3, trainable=False), weight("b.weight", 4, 5)),
+         [("frozen", "a.weight", True, False)]),
         (net(weight("a.weight", 2, 3), weight("b.weight", 4, 5), types={"b": "Bilinear"}),
          [("replaced", "b", "Linear", "Bilinear")]),
         (net(weight("a.weight", 2, 3)), [("removed", "b", "Linear", None), ("removed", "b.weight", (4, 5), None)]),
-        (net(weight("a.weight", 2, 3), weight("b.weight", 4, 5), weight("b.bias", 4)), [("added", "b.bias", None, (4,))]),
+        (net(weight("a.weight", 2, 3), weight("b.weight", 4, 5), weight("b.bias", 4)),
+         [("added", "b.bias", None, (4,))]),
         (net(weight("a.weight", 2, 3), weight("b.weight", 4, 5), weight("c.weight", 1, 1)),
          [("added", "c", None, "Linear"), ("added", "c.weight", None, (1, 1))]),
     ],
@@ -179,8 +181,9 @@ def test_sixty_thousand_modules_are_aligned():
 
 
 def test_equal_changes_of_numbered_blocks_are_one_row():
-    rows = folded([Change("reshaped", f"layers.{i}.fc.weight", (2,), (3,)) for i in range(32)]
-                  + [Change("added", "norm", None, "Norm"), Change("added", "norm.weight", None, (4,))]).rows  # fmt: skip
+    made = [Change("reshaped", f"layers.{i}.fc.weight", (2,), (3,)) for i in range(32)]
+    made += [Change("added", "norm", None, "Norm"), Change("added", "norm.weight", None, (4,))]
+    rows = folded(made).rows
     assert rows == (("reshaped", "layers.0–31.fc.weight", (2,), (3,), 32), ("added", "norm", "", "Norm", 1))
 
 
@@ -245,7 +248,7 @@ def test_conditions_hold_where_they_say(condition: str, holds: bool):
     assert bool(made.failing([condition])) is holds
 
 
-@pytest.mark.parametrize("text", ["params", "params > ", "params > 5 apples", "> 5", "params => 5", "params > 5; rm -rf"])
+@pytest.mark.parametrize("text", ["params", "params > ", "params > 5 apples", "> 5", "params => 5", "params > 5; x"])
 def test_conditions_that_do_not_parse_are_said_with_their_form(text: str):
     with pytest.raises(ViewError, match="expected as in 'params > "):
         parsed(text)
