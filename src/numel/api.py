@@ -158,14 +158,16 @@ def plot(result: Any, kind: ChartKind | None = None, inputs: Any = None, **optio
 
 def compare(
     first: Any, second: Any, *others: Any, inputs: Any = None, metric: Mapping[str, Sequence[float]] | None = None,
-    names: Sequence[str] | None = None, **running: Any,
+    names: Sequence[str] | None = None, values: bool = False, **running: Any,
 ) -> Comparison:  # fmt: skip
     """What is different between targets, the others compared with the first: totals, what was added, removed, reshaped,
     retyped, moved, frozen, tied or replaced, and which layers make the difference.
 
     A target is what `summary` takes, or a report; `inputs` go to those that can run, `running` are the other arguments
     of `summary`. `metric` gives numbers of your own, one for each target, as in `{"accuracy": (0.71, 0.74)}`. Modules
-    are found by their paths, through wrappers and prefixes, and by what is in them where blocks have other names.
+    are found by their paths, through wrappers and prefixes, and by what is in them where blocks have other names. With
+    `values` those of live modules and `.safetensors` files are compared, too, a piece at a time: which tensors are
+    equal, close or changed, by how much, and whether the change is of low rank.
 
     Raises what `summary` raises, and `InputsError` for metrics or names that do not fit the targets.
 
@@ -180,7 +182,33 @@ def compare(
             raise InputsError(f"{what}: {len(given)} given for {len(targets)} targets")
     reports = tuple(each if isinstance(each, Report) else _compared(each, inputs, running) for each in targets)
     chosen = tuple(names) if names is not None else _told_apart(targets, reports)
-    return Comparison(reports, chosen, {name: tuple(values) for name, values in (metric or {}).items()})
+    made = Comparison(reports, chosen, {name: tuple(numbers) for name, numbers in (metric or {}).items()})
+    return _with_differences(made, targets) if values else made
+
+
+def _with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
+    """The values of all tensors that lie on each other and have one shape; each storage once."""
+    from numel.sources.differences import differences
+
+    found, unread = [], []
+    for target, alignment in zip(targets[1:], made.alignments, strict=True):
+        pairs = [
+            (x.path, y.path) for x, y in alignment.tensors
+            if x is not None and y is not None and x.shape == y.shape and x.alias_of is None
+        ]  # fmt: skip
+        known, hidden = differences(_read_from(targets[0]), _read_from(target), pairs)
+        found.append(known)
+        unread.append(hidden)
+    return replace(made, values=tuple(found), unread=tuple(unread))
+
+
+def _read_from(target: Any) -> Any:
+    """A module, or the path of a file: what has values."""
+    is_name = isinstance(target, str) and not os.path.exists(os.path.expanduser(target))
+    if is_name or isinstance(target, Report | Snapshot):
+        what = target if isinstance(target, str) else f"a {type(target).__name__}"
+        raise TargetError(f"values: {what} has none; give live modules and files of weights")
+    return target
 
 
 def _compared(target: Any, inputs: Any, running: Mapping[str, Any]) -> Report:

@@ -155,3 +155,77 @@ def test_four_models_at_once():
     table = found.document().tables[-1].to_dict()
     assert table["best"] == [True, True, False, True]
     assert len(found.changes_by_target) == 3
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def by_path(found: Any) -> dict[str, Any]:
+    return {each.second: each for each in found.values[0]}
+
+
+def test_two_checkpoints_that_differ_in_one_tensor(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    tensors = {f"layers.{i}.weight": torch.randn(20, 30) for i in range(5)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    save_file(tensors | {"layers.3.weight": tensors["layers.3.weight"] + 0.5}, tmp_path / "b.safetensors")
+    found = numel.compare(tmp_path / "a.safetensors", tmp_path / "b.safetensors", values=True)
+    assert found.changes == ()
+    assert not found.identical
+    assert [each.second for each in found.values[0] if not each.equal] == ["layers.3.weight"]
+    changed = by_path(found)["layers.3.weight"]
+    assert changed.max_abs == pytest.approx(0.5, abs=1e-6)
+    assert changed.length == pytest.approx(0.5 * 600**0.5, rel=1e-5)  # 600 values that each moved by a half
+    assert "4 equal, 0 close, 1 changed" in str(found)
+    assert numel.compare(tmp_path / "a.safetensors", tmp_path / "a.safetensors", values=True).identical
+
+
+def test_differences_are_those_of_numpy(monkeypatch: pytest.MonkeyPatch):
+    import numpy
+
+    from numel.sources import differences
+
+    monkeypatch.setattr(differences, "_PIECE", 100)
+    one, other = torch.nn.Linear(30, 20), torch.nn.Linear(30, 20)
+    found = by_path(numel.compare(one, other, values=True))["weight"]
+    a, b = (layer.weight.detach().double().numpy().ravel() for layer in (one, other))
+    assert found.max_abs == pytest.approx(numpy.abs(b - a).max())
+    assert found.max_rel == pytest.approx(numpy.abs(b - a).max() / numpy.abs(a).max())
+    assert found.relative_length == pytest.approx(numpy.linalg.norm(b - a) / numpy.linalg.norm(a))
+    assert found.cosine == pytest.approx(a @ b / numpy.linalg.norm(a) / numpy.linalg.norm(b))
+    assert (found.differing, found.odd) == (600, 0)
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(1, 1), (3, 3), (200, None)])
+def test_a_change_of_low_rank_is_told_from_one_of_all_directions(rank: int, expected: int | None):
+    """B · A of orthonormal columns has `rank` equal singular values, all of which are needed for 99 %."""
+    one = torch.nn.Linear(200, 220, bias=False)
+    other = copy.deepcopy(one)
+    left, right = (torch.linalg.qr(torch.randn(n, rank)).Q for n in (220, 200))
+    state = torch.random.get_rng_state()
+    other.weight.data += 0.01 * left @ right.T
+    assert by_path(numel.compare(one, other, values=True))["weight"].rank == expected
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_values_that_are_no_numbers_differ_unless_both_are_the_same():
+    one, other = torch.nn.Linear(3, 1, bias=False), torch.nn.Linear(3, 1, bias=False)
+    one.weight.data = torch.tensor([[float("nan"), float("inf"), 1.0]])
+    other.weight.data = torch.tensor([[float("nan"), float("-inf"), 1.0]])
+    found = by_path(numel.compare(one, other, values=True))["weight"]
+    assert (found.differing, found.odd, found.max_abs) == (1, 1, 0.0)
+
+
+def test_values_are_saved_and_shown_again(tmp_path: Path):
+    found = numel.compare(torch.nn.Linear(9, 9), torch.nn.Linear(9, 9), values=True)
+    found.save(tmp_path / "c.json")
+    assert numel.load(tmp_path / "c.json") == found
+    assert "Values of every tensor" in found.text("html")
+
+
+def test_what_has_no_values_is_said():
+    with pytest.raises(numel.NumelError, match="values: torchvision:resnet18 has none"):
+        numel.compare("torchvision:resnet18", "torchvision:resnet18", values=True)
+    found = numel.compare(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3, device="meta"), values=True)
+    assert "could not be compared" in str(found)

@@ -12,7 +12,7 @@ from numel.analyses.alignment import Alignment
 from numel.analyses.arrange import number
 from numel.document import Cell, Chart, Column, Quantity, Table, marked
 from numel.document.table import Unit, about, at_least
-from numel.facts import Change, Snapshot, TensorRecord
+from numel.facts import Change, Snapshot, TensorRecord, ValueDifference
 
 if TYPE_CHECKING:
     from numel.analyses.layers import Layer
@@ -276,6 +276,38 @@ def _state(value: object) -> Cell:
     if isinstance(value, tuple):
         return value
     return str(value)
+
+
+def values_table(found: Sequence[ValueDifference], name: str = "", *, top: int | None = None) -> Table:
+    """Tensors whose values differ, the largest change beside the tensor's own length first; the caption counts the
+    others. With `top` as many rows; without it every tensor has one."""
+    changed = sorted((each for each in found if not each.equal), key=lambda each: -each.relative_length)
+    shown = [*changed, *(each for each in found if each.equal)] if top is None else changed[:top]
+    columns = (
+        Column("path", "tensor", "path"),
+        Column("relative_length", "change", "number", help="Euclidean length of the difference beside its own"),
+        Column("max_abs", "largest", "number", help="largest difference of one value"),
+        Column("max_rel", "beside largest", "number", help="the same beside the largest value of the first"),
+        Column("cosine", "cosine", "number"),
+        Column("rank", "rank", "integer", help="singular values that hold 99 % of the squared difference, if few do"),
+        Column("differing", "values", "integer", help="how many values differ"),
+        Column("odd", "odd", "integer", help="NaN or infinite in one of both"),
+    )
+    rows = tuple(
+        (each.second, _finite(each.relative_length), each.max_abs, _finite(each.max_rel),
+         "" if each.cosine is None else each.cosine, "" if each.rank is None else each.rank, each.differing, each.odd)
+        for each in shown
+    )  # fmt: skip
+    equal, close = len(found) - len(changed), sum(each.close for each in changed)
+    low = sum(each.rank is not None for each in changed)
+    said = [f"{equal} equal, {close} close, {len(changed) - close} changed"]
+    said += [f"{low} of them of low rank"] if low else []
+    said += [f"the {len(shown)} largest of {len(changed)}"] if top is not None and len(changed) > top else []
+    return Table(f"Values of {name}" if name else "Values", columns, rows, caption="; ".join(said))
+
+
+def _finite(value: float) -> Cell:
+    return value if value < float("inf") else "from zero"
 
 
 def counted(found: Sequence[Change]) -> Table:

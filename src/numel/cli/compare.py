@@ -28,6 +28,7 @@ def _metrics(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
 @shared.training
 @click.option("--metric", "metric", multiple=True, callback=_metrics, metavar="NAME=N,N",
               help="Numbers of your own, one for each target: accuracy=0.71,0.74. Repeatable.")  # fmt: skip
+@click.option("--values", is_flag=True, help="Compare the values of files, too: which tensors changed, and how much.")
 @click.option("--fail-if", "conditions", multiple=True, metavar="CONDITION",
               help="Exit with 3 where it holds for a target: 'params > +1%', 'macs > 5G', 'nbytes > +10MiB'. "
               "Repeatable.")  # fmt: skip
@@ -35,8 +36,8 @@ def _metrics(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
 @shared.writing
 def compare(
     targets: tuple[str, ...], inputs: str | None, mode: str, backward: bool, optimizer: str | None, every_block: bool,
-    metric: dict[str, tuple[float, ...]], conditions: tuple[str, ...], options: Any, trust_remote_code: bool,
-    output: str | None, format: str | None,
+    metric: dict[str, tuple[float, ...]], values: bool, conditions: tuple[str, ...], options: Any,
+    trust_remote_code: bool, output: str | None, format: str | None,
 ) -> int:  # fmt: skip
     """Compare targets with the first: totals, what was added, removed or changed, and which layers made the difference.
 
@@ -48,7 +49,7 @@ def compare(
         raise click.UsageError("compare takes two targets or more")
     with shared.progress("comparing"):
         found = api.compare(
-            *targets, inputs=inputs, metric=metric, mode=mode, backward=backward, optimizer=optimizer,
+            *targets, inputs=inputs, metric=metric, values=values, mode=mode, backward=backward, optimizer=optimizer,
             every_block=every_block, options=dict(options), trust_remote_code=trust_remote_code,
         )
         failing = found.failing(conditions)

@@ -12,7 +12,8 @@ from numel.analyses.alignment import Alignment
 from numel.analyses.compare import Figure
 from numel.document import Block, Callout, Document, Heading, Text
 from numel.errors import SchemaError, ViewError
-from numel.facts import Change, Totals
+from numel.facts import Change, Totals, ValueDifference
+from numel.facts.codec import decode_differences, encode_differences
 from numel.facts.schema import SCHEMA
 from numel.results.report import Report
 from numel.views import Viewable, takes_none
@@ -35,7 +36,8 @@ _OF_A_TRACE = frozenset({"macs", "flops", "elementwise", "backward_flops", "save
 @dataclass(frozen=True, repr=False)
 class Comparison(Viewable):
     """`reports` under their `names`; all that follow the first are compared with it. `metrics` are numbers that the
-    user gave for each of them, as an accuracy.
+    user gave for each of them, as an accuracy. `values` are the differences of values for each after the first, where
+    they were read, `unread` the paths of those that could not be.
 
     >>> from numel.facts import ModuleRecord, Snapshot, TensorRecord, dtype
     >>> def net(width):
@@ -49,6 +51,8 @@ class Comparison(Viewable):
     reports: tuple[Report, ...]
     names: tuple[str, ...]
     metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    values: tuple[tuple[ValueDifference, ...], ...] = ()
+    unread: tuple[tuple[str, ...], ...] = ()
 
     @property
     def totals(self) -> tuple[Totals, ...]:
@@ -77,7 +81,8 @@ class Comparison(Viewable):
     def identical(self) -> bool:
         """Whether nothing differs in what all sources know: no tensor, no module, no number that was traced."""
         traced = [figure.cells for figure in self.figures if figure.key in _OF_A_TRACE]
-        return not self.changes and all(len({cell for cell in cells if cell is not None}) <= 1 for cells in traced)
+        same = all(len({cell for cell in cells if cell is not None}) <= 1 for cells in traced)
+        return same and not self.changes and all(each.equal for found in self.values for each in found)
 
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
@@ -99,7 +104,8 @@ class Comparison(Viewable):
         compare = analyses.compare
         blocks: list[Block] = [Heading(" · ".join(self.names), 1)]
         if self.identical:
-            blocks.append(Text("No difference: the same modules, tensors, shapes and types."))
+            also = " The values that were read are equal." if self.values else ""
+            blocks.append(Text(f"No difference: the same modules, tensors, shapes and types.{also}"))
         blocks.append(compare.side_by_side(self.names, self.figures))
         for name, alignment, changes in zip(self.names[1:], self.alignments, self.changes_by_target, strict=True):
             of = f"{self.names[0]} and {name}" if len(self.names) > 2 else ""
@@ -107,6 +113,13 @@ class Comparison(Viewable):
                 blocks.append(Callout("note", f"{of}: {alignment.how}" if of else alignment.how, "aligned"))
             if changes:
                 blocks += [Heading(of, 2), compare.counted(changes)] if of else [compare.folded(changes)]
+        for name, found, unread in zip(self.names[1:], self.values, self.unread, strict=False):  # none were read
+            if unread:
+                more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+                text = f"the values of {', '.join(unread[:3])}{more} could not be compared"
+                blocks.append(Callout("warning", text, "values-unread"))
+            if not self.identical:
+                blocks.append(compare.values_table(found, name if len(self.names) > 2 else "", top=_TOP))
         if len(self.reports) == 2:
             layers = compare.layers(self.reports[0].layers, self.reports[1].layers, self.alignments[0], top=_TOP)
             blocks += [layers] if layers.rows else []
@@ -120,6 +133,8 @@ class Comparison(Viewable):
         document, compare = self.document(**display), analyses.compare
         title, *rest = document.blocks
         blocks: list[Block] = [title, *compare.bars(self.names, self.figures), *rest]
+        for values in self.values if len(self.reports) == 2 else ():
+            blocks.append(replace(compare.values_table(values), title="Values of every tensor"))
         for changes in self.changes_by_target if len(self.reports) == 2 else ():
             if changes:
                 blocks.append(replace(compare.table(changes), title="Every change"))
@@ -134,8 +149,14 @@ class Comparison(Viewable):
             for found in self.changes_by_target
         ]
         figures = {figure.key: [_plain(cell) for cell in figure.cells] for figure in self.figures}
-        facts = {"names": list(self.names), "metrics": {name: list(values) for name, values in self.metrics.items()},
-                 "reports": [{"view": report.view, "facts": report.facts()} for report in self.reports]}  # fmt: skip
+        facts: dict[str, Any] = {
+            "names": list(self.names),
+            "metrics": {name: list(numbers) for name, numbers in self.metrics.items()},
+            "reports": [{"view": report.view, "facts": report.facts()} for report in self.reports],
+        }
+        if self.values:
+            facts["values"] = [encode_differences(found) for found in self.values]
+            facts["unread"] = [list(paths) for paths in self.unread]
         return {"schema": SCHEMA, "kind": "comparison", "targets": list(self.names), "identical": self.identical,
                 "figures": figures, "changes": changes, "facts": facts}  # fmt: skip
 
@@ -153,7 +174,11 @@ class Comparison(Viewable):
         reports = tuple(Report.from_saved(each, where) for each in held)
         if len(reports) != len(names) or len(names) < 2:
             raise SchemaError(f"{where}: damaged comparison; expected what numel's save() wrote")
-        return cls(reports, names, metrics)
+        values = tuple(decode_differences(each, where) for each in facts.get("values", ()))
+        unread = tuple(tuple(str(path) for path in paths) for paths in facts.get("unread", ()))
+        if not len(values) == len(unread) <= len(names) - 1:
+            raise SchemaError(f"{where}: damaged comparison; expected what numel's save() wrote")
+        return cls(reports, names, metrics, values, unread)
 
     def failing(self, conditions: Sequence[str]) -> list[str]:
         """Those of the conditions, as "params > +1%" or "macs > 5G", that hold for a target; each with its numbers.
