@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +18,7 @@ from numel import collector
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
-from numel.results import Report, Result, from_saved
+from numel.results import Comparison, Report, Result, from_saved
 from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numel.facts.inputs import Inputs
     from numel.tracing import Training
 
-__all__ = ["count", "formula", "load", "plot", "read", "summary", "trace"]
+__all__ = ["compare", "count", "formula", "load", "plot", "read", "summary", "trace"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Options = Mapping[str, Any]
@@ -154,6 +154,81 @@ def plot(result: Any, kind: ChartKind | None = None, inputs: Any = None, **optio
         raise InputsError("plot: a result has run already; leave the inputs out, or give the model itself")
     figure: Figure = draw(result.chart(kind, **options))
     return figure
+
+
+def compare(
+    first: Any, second: Any, *others: Any, inputs: Any = None, metric: Mapping[str, Sequence[float]] | None = None,
+    names: Sequence[str] | None = None, values: bool = False, **running: Any,
+) -> Comparison:  # fmt: skip
+    """What is different between targets, the others compared with the first: totals, what was added, removed, reshaped,
+    retyped, moved, frozen, tied or replaced, and which layers make the difference.
+
+    A target is what `summary` takes, or a report; `inputs` go to those that can run, `running` are the other arguments
+    of `summary`. `metric` gives numbers of your own, one for each target, as in `{"accuracy": (0.71, 0.74)}`. Modules
+    are found by their paths, through wrappers and prefixes, and by what is in them where blocks have other names. With
+    `values` those of live modules and `.safetensors` files are compared, too, a piece at a time: which tensors are
+    equal, close or changed, by how much, and whether the change is of low rank.
+
+    Raises what `summary` raises, and `InputsError` for metrics or names that do not fit the targets.
+
+    >>> import torch
+    >>> found = compare(torch.nn.Linear(3, 2), torch.nn.Linear(3, 4))
+    >>> found.identical, [(c.kind, c.path, c.before, c.after) for c in found.changes]
+    (False, [('reshaped', 'weight', (2, 3), (4, 3)), ('reshaped', 'bias', (2,), (4,))])
+    """
+    targets = (first, second, *others)
+    for what, given in (("names", names), *((metric or {}).items())):
+        if given is not None and len(given) != len(targets):
+            raise InputsError(f"{what}: {len(given)} given for {len(targets)} targets")
+    reports = tuple(each if isinstance(each, Report) else _compared(each, inputs, running) for each in targets)
+    chosen = tuple(names) if names is not None else _told_apart(targets, reports)
+    made = Comparison(reports, chosen, {name: tuple(numbers) for name, numbers in (metric or {}).items()})
+    return _with_differences(made, targets) if values else made
+
+
+def _with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
+    """The values of all tensors that lie on each other and have one shape; each storage once."""
+    from numel.sources.differences import differences
+
+    found, unread = [], []
+    for target, alignment in zip(targets[1:], made.alignments, strict=True):
+        pairs = [
+            (x.path, y.path) for x, y in alignment.tensors
+            if x is not None and y is not None and x.shape == y.shape and x.alias_of is None
+        ]  # fmt: skip
+        known, hidden = differences(_read_from(targets[0]), _read_from(target), pairs)
+        found.append(known)
+        unread.append(hidden)
+    return replace(made, values=tuple(found), unread=tuple(unread))
+
+
+def _read_from(target: Any) -> Any:
+    """A module, or the path of a file: what has values."""
+    is_name = isinstance(target, str) and not os.path.exists(os.path.expanduser(target))
+    if is_name or isinstance(target, Report | Snapshot):
+        what = target if isinstance(target, str) else f"a {type(target).__name__}"
+        raise TargetError(f"values: {what} has none; give live modules and files of weights")
+    return target
+
+
+def _compared(target: Any, inputs: Any, running: Mapping[str, Any]) -> Report:
+    """A report of a target; what has no forward, as a file, is compared without inputs."""
+    found = resolve(target, **{name: running[name] for name in ("options", "trust_remote_code") if name in running})
+    if found.model is None:
+        return _report(found.saved) if found.saved is not None else Report(_snapshot(found, target))
+    return summary(target, inputs, **running)
+
+
+def _told_apart(targets: Sequence[Any], reports: Sequence[Report]) -> tuple[str, ...]:
+    """What each target is called: as it was named, else by its class; equal names are numbered."""
+    named = []
+    for target, report in zip(targets, reports, strict=True):
+        modules = report.snapshot.modules
+        is_text = isinstance(target, str | os.PathLike)
+        named.append(os.fspath(target) if is_text else (modules[0].class_name if modules else "") or "model")
+    return tuple(
+        name if named.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(named)
+    )
 
 
 def pictured(target: Any, kind: str | None, inputs: Any = None, **running: Any) -> Result:

@@ -371,3 +371,32 @@ def test_markdown_in_a_pipe_has_neither_colour_nor_progress(here: Path):
     assert done.stderr == b""
     assert b"\x1b" not in done.stdout
     assert done.stdout.startswith(b"# Net")
+
+
+# ── compare ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_compare_says_what_differs_and_fails_where_it_is_asked_to(here: Path, capsys: pytest.CaptureFixture[str]):
+    run(capsys, *SUMMARY, "-o", "base.json")
+    run(capsys, *SUMMARY, "-k", "width=8", "-o", "wide.json")
+    wide = ("compare", "base.json", "wide.json")
+    code, out, err = run(capsys, *wide)
+    assert (code, err) == (0, "")
+    assert "reshaped  first.weight" in out
+    code, out, err = run(capsys, *wide, "--fail-if", "params > +1%", "--fail-if", "macs > 1G")
+    assert code == 3
+    assert err == "numel: wide.json: params 50 is +92.31 % of 26 (params > +1%)\n"  # 32 + 18 against 16 + 10
+    assert run(capsys, *wide, "--fail-if", "params > +200%")[0] == 0
+    code, _, err = run(capsys, "compare", "base.json", "base.json", "--fail-if", "params >> 1")
+    assert (code, "expected as in" in err) == (2, True)
+
+
+def test_compare_of_a_model_with_itself(here: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = run(capsys, "compare", "nets.py:Net", "nets.py:Net", "x.safetensors", "--metric", "top1=0.7,0.7,0.1")
+    assert code == 0
+    assert "Trade-offs" in out
+    code, out, _ = run(capsys, "compare", "nets.py:Net", "nets.py:Net")
+    assert (code, "No difference" in out) == (0, True)
+    for args in (("nets.py:Net",), ("a", "b", "--metric", "top1=x"), ("nets.py:Net", "nets.py:Net", "--metric", "a=1")):
+        code, out, err = run(capsys, "compare", *args)
+        assert (code, out, err.count("\n")) == (2, "", 1)

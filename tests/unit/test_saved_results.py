@@ -28,7 +28,7 @@ from numel.facts import (
     dtype,
 )
 from numel.facts.schema import SCHEMA, upgraded
-from numel.results import Count, Explanation, Formulas, Report, Result, from_saved
+from numel.results import Comparison, Count, Explanation, Formulas, Report, Result, from_saved
 
 SCHEMA_FILE = Path(numel.__file__).parent / "facts" / "schema.json"
 F32 = dtype("f32")
@@ -53,6 +53,7 @@ RESULTS: dict[str, Result] = {
     "explanation": report().explain("fc"),
     "whole explanation": report().explain(),
     "formulas": Formulas.registered("aten.mm"),
+    "comparison": Comparison((report(), Report(report().snapshot)), ("a", "b"), {"accuracy": (0.5, 0.25)}),
 }
 
 
@@ -112,7 +113,7 @@ def test_a_report_that_schema_1_really_wrote_is_read():
     [
         ({"schema": SCHEMA + 1}, f"schema {SCHEMA + 1} is newer than the {SCHEMA} of this numel; update numel"),
         ({"schema": 0}, "expected a number from 1"),
-        ({"kind": "opinion"}, "kind 'opinion'; expected one of report, count, explanation, formulas"),
+        ({"kind": "opinion"}, "kind 'opinion'; expected one of report, comparison, count"),
         ({"kind": ["report"]}, "expected one of"),
         ({"view": "sideways"}, "view 'sideways' does not fit"),
         ({"facts": {}}, "damaged facts"),

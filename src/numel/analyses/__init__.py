@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from numel.analyses import (
         active,
         adapters,
+        alignment,
         arrange,
         charts,
+        compare,
         cost,
         embedding,
         explain,
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
         summary,
     )
 
-__all__ = ["active", "adapters", "arrange", "charts", "cost", "embedding", "explain", "groups", "layers", "memory",
-           "params", "summary"]  # fmt: skip
+__all__ = ["active", "adapters", "alignment", "arrange", "charts", "compare", "cost", "embedding", "explain", "groups",
+           "layers", "memory", "params", "summary"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ import click
 from numel.errors import NumelError
 
 # in the order that a newcomer meets them
-_VERBS = ("count", "summary", "read", "trace", "plot", "show", "formula")
+_VERBS = ("count", "summary", "read", "trace", "compare", "plot", "show", "formula")
 _OTHER_NAMES = {"load": "show"}  # the function is called load, since it returns
 _INTERRUPTED = 130
 
@@ -55,7 +55,8 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(
     cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 could not (a forward that failed prints what ran before), 2 wrong usage.",
+    epilog="Exit codes: 0 done, 1 could not (a forward that failed prints what ran before), 2 wrong usage, 3 "
+    "a condition of --fail-if held.",
 )  # fmt: skip
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def numel() -> None:

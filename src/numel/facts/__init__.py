@@ -1,5 +1,7 @@
 """What is true: flat tables of frozen records keyed by dotted path. Standard library only."""
 
+from numel.facts.change import Change, ChangeKind
+from numel.facts.difference import ValueDifference
 from numel.facts.dtype import DType, dtype, dtype_of, known_dtypes
 from numel.facts.histogram import Histogram
 from numel.facts.note import Note
@@ -23,7 +25,7 @@ from numel.facts.trace import (
 __all__ = [
     "OUTSIDE",
     "WAYS_OUT",
-    "CallRecord", "DType", "Failure", "Histogram", "MemoryEvent", "ModuleRecord", "Note", "OpRecord", "Part",
-    "Phase", "Provenance", "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace", "above_of", "dtype", "dtype_of",
-    "known_dtypes", "tensors_in",
+    "CallRecord", "Change", "ChangeKind", "DType", "Failure", "Histogram", "MemoryEvent", "ModuleRecord", "Note",
+    "OpRecord", "Part", "Phase", "Provenance", "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace",
+    "ValueDifference", "above_of", "dtype", "dtype_of", "known_dtypes", "tensors_in",
 ]  # fmt: skip

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from math import isfinite, prod
 from typing import Any, NoReturn, TypeVar, get_args
 
 from numel.errors import SchemaError
+from numel.facts.difference import ValueDifference
 from numel.facts.dtype import DType, Kind
 from numel.facts.histogram import Histogram
 from numel.facts.note import Level, Note
@@ -74,6 +75,37 @@ def decode_histograms(facts: Any, where: str = "saved result") -> tuple[Histogra
             Histogram(_text(path), _real(low), _real(high), tuple(_whole(n) for n in counts), _whole(nan), _whole(inf))
             for path, low, high, counts, nan, inf in facts.get("histograms", ())
         )
+
+
+def encode_differences(found: Sequence[ValueDifference]) -> list[Json]:
+    """Differences of values as JSON values; floats that JSON lacks as text."""
+    return [[_float(each) for each in astuple(difference)] for difference in found]
+
+
+def decode_differences(facts: Any, where: str = "saved result") -> tuple[ValueDifference, ...]:
+    """Differences of values again. Raises as `decode` does.
+
+    >>> w = ValueDifference("w", "w", max_rel=float("inf"))
+    >>> decode_differences(encode_differences([w])) == (w,)
+    True
+    """
+    with _taken(where):
+        return tuple(_difference(*each) for each in facts)
+
+
+def _difference(
+    first: Json, second: Json, max_abs: Json, max_rel: Json, length: Json, relative: Json, cosine: Json, rank: Json,
+    odd: Json, differing: Json,
+) -> ValueDifference:  # fmt: skip
+    return ValueDifference(
+        _text(first), _text(second), float(max_abs), float(max_rel), float(length), float(relative),
+        None if cosine is None else float(cosine), None if rank is None else _whole(rank), _whole(odd),
+        _whole(differing),
+    )  # fmt: skip
+
+
+def _float(value: Any) -> Json:
+    return repr(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def encode_count(target: str, totals: Totals, notes: Sequence[Note], guessed: bool) -> dict[str, Json]:

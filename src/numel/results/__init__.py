@@ -8,16 +8,18 @@ from typing import Any
 from numel.errors import SchemaError
 from numel.facts.codec import shown
 from numel.facts.schema import upgraded
+from numel.results.comparison import Comparison
 from numel.results.count import Count
 from numel.results.explanation import Explanation
 from numel.results.formulas import Formulas
 from numel.results.report import Report
 
-__all__ = ["Count", "Explanation", "Formulas", "Report", "Result", "from_saved"]
+__all__ = ["Comparison", "Count", "Explanation", "Formulas", "Report", "Result", "from_saved"]
 
-Result = Report | Count | Explanation | Formulas
+Result = Report | Comparison | Count | Explanation | Formulas
 _READERS: Mapping[str, Callable[[Mapping[str, Any], str], Result]] = {
     "report": Report.from_saved,
+    "comparison": Comparison.from_saved,
     "count": Count.from_saved,
     "explanation": Explanation.from_saved,
     "formulas": Formulas.from_saved,

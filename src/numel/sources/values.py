@@ -4,7 +4,8 @@ counted."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,21 +39,41 @@ def of_module(model: Any) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
 def of_file(path: Path) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
     """The same of a `.safetensors` file or the shards of an index; the tensors that are guessed to be parameters, or of
     unknown role. Raises `MissingExtra` without safetensors and torch."""
+    kept = [record.path for record in files.read(path).tensors if record.role in ("parameter", "unknown")]
+    there = _of_file(path)
+    return _histograms([(name, there[name]) for name in kept if name in there])
+
+
+def readers(target: Any) -> Mapping[str, Callable[[], Any]]:
+    """What gives the tensor of each path of a module, or of a `.safetensors` file or index: read when it is called."""
+    if isinstance(target, str | os.PathLike):
+        return _of_file(Path(target).expanduser())
+    named = [*target.named_parameters(remove_duplicate=False), *target.named_buffers(remove_duplicate=False)]
+    return {name: partial(_same, tensor) for name, tensor in named}
+
+
+def _of_file(path: Path) -> Mapping[str, Callable[[], Any]]:
     opened = need("safetensors", extra="files").safe_open
     need("torch", extra="torch")
-    shards, found = _shards(path), files.read(path)
-    kept = {record.path for record in found.tensors if record.role in ("parameter", "unknown")}
-    readers: dict[str, Callable[[], Any]] = {}
-    for shard in shards:
+    found: dict[str, Callable[[], Any]] = {}
+    for shard in _shards(path):
         file = opened(str(shard), framework="pt")
-        for name in file.keys():  # noqa: SIM118  # no mapping
-            if name in kept:
-                readers[name] = partial(file.get_tensor, name)
-    return _histograms([(record.path, readers[record.path]) for record in found.tensors if record.path in readers])
+        found |= {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    return found
 
 
 def _same(tensor: Any) -> Any:
     return tensor
+
+
+def numbers_of(tensor: Any) -> Any | None:
+    """The tensor with its values as they are to be read; `None` of a meta, lazy or complex tensor, and of a subclass
+    that hides them."""
+    import torch
+
+    if tensor.is_meta or torch.nn.parameter.is_lazy(tensor) or tensor.is_complex() or not _plain(tensor):
+        return None
+    return tensor.dequantize() if tensor.is_quantized else tensor.detach()
 
 
 def _shards(path: Path) -> list[Path]:
@@ -108,9 +129,10 @@ def _pieces(tensor: Any) -> Iterator[Any] | None:
     """The values as flat floats, a piece at a time; `None` where there are none to be had."""
     import torch
 
-    if tensor.is_meta or torch.nn.parameter.is_lazy(tensor) or tensor.is_complex() or not _plain(tensor):
+    known = numbers_of(tensor)
+    if known is None:
         return None
-    flat = (tensor.dequantize() if tensor.is_quantized else tensor.detach()).reshape(-1)
+    flat = known.reshape(-1)
     double = flat.dtype in (torch.float64, torch.int32, torch.int64)
 
     def each() -> Iterator[Any]:

@@ -1,0 +1,353 @@
+"""What is different between models: totals side by side, what was added, removed or changed, and where a difference in
+params or MACs comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from numel.analyses.alignment import Alignment
+from numel.analyses.arrange import number
+from numel.document import Cell, Chart, Column, Quantity, Table, marked
+from numel.document.table import Unit, about, at_least
+from numel.facts import Change, Snapshot, TensorRecord, ValueDifference
+
+if TYPE_CHECKING:
+    from numel.analyses.layers import Layer
+
+
+def changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> tuple[Change, ...]:
+    """Everything that is different in what both sources know: a file does not say which class a module is of, what
+    trains or what is tied, and has no buffers that are not saved; none of these is a difference then.
+
+    >>> from numel.analyses.alignment import aligned
+    >>> from numel.facts import ModuleRecord, dtype
+    >>> def net(width):
+    ...     weight = TensorRecord("fc.weight", (width, 3), dtype("f32"), trainable=True)
+    ...     return Snapshot((ModuleRecord("", "Net"), ModuleRecord("fc", "Linear")), (weight,))
+    >>> changes(net(2), net(4), aligned(net(2), net(4)))
+    (Change(kind='reshaped', path='fc.weight', before=(2, 3), after=(4, 3)),)
+    """
+    return tuple(_changes(first, second, alignment))
+
+
+def _changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> Iterator[Change]:
+    typed = is_typed(first) and is_typed(second)
+    classes = [{module.path: module.class_name for module in each.modules} for each in (first, second)]
+    moved = dict(alignment.shifted)
+    for before, after in alignment.modules if typed else ():
+        if before is None and after is not None:
+            yield Change("added", after, None, classes[1][after])
+        elif after is None and before is not None:
+            yield Change("removed", before, classes[0][before], None)
+        elif before is not None and after is not None:
+            if moved.get(before) == after:
+                yield Change("moved", after, before, after)
+            if classes[0].get(before, "") != classes[1].get(after, ""):
+                yield Change("replaced", after, classes[0].get(before), classes[1].get(after))
+    places = {x.path: y.path for x, y in alignment.tensors if x is not None and y is not None}
+    for x, y in alignment.tensors:
+        if x is None or y is None:
+            one, other = (y, first) if x is None else (x, second)
+            if one is not None and not _is_left_out(one, other):
+                added = Change("added", one.path, None, one.shape)
+                yield added if x is None else Change("removed", one.path, one.shape)
+            continue
+        yield from _of_tensor(x, y, places, typed)
+
+
+def is_typed(snapshot: Snapshot) -> bool:
+    """Whether its source knows modules, and not only the names of tensors."""
+    return any(module.type for module in snapshot.modules)
+
+
+def _is_left_out(record: TensorRecord, other: Snapshot) -> bool:
+    """Whether the other source can not have it: files hold neither a tied tensor twice nor what is not saved."""
+    return not is_typed(other) and (record.alias_of is not None or not record.persistent)
+
+
+def _of_tensor(x: TensorRecord, y: TensorRecord, places: dict[str, str], live: bool) -> Iterator[Change]:
+    if x.shape != y.shape:
+        yield Change("reshaped", y.path, x.shape, y.shape)
+    if x.dtype != y.dtype or x.packed != y.packed:
+        yield Change("retyped", y.path, x.dtype.name, y.dtype.name)
+    if not live:
+        return
+    if x.trainable != y.trainable:
+        yield Change("unfrozen" if y.trainable else "frozen", y.path, x.trainable, y.trainable)
+    before = None if x.alias_of is None else places.get(x.alias_of, x.alias_of)
+    if before != y.alias_of:
+        if y.alias_of is None:
+            yield Change("untied", y.path, before, None)
+        else:
+            yield Change("tied", y.path, before, y.alias_of)
+
+
+# ── totals ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of every target: what it is called, its unit, and the cells, `None` where it is not known."""
+
+    key: str
+    title: str
+    unit: Unit
+    cells: tuple[Cell, ...]
+
+
+def side_by_side(names: Sequence[str], figures: Sequence[Figure]) -> Table:
+    """A row for each number, a column for each target, and for each but the first its difference and ratio to that."""
+    columns = [Column("name", "name"), *(Column(f"target_{i}", name) for i, name in enumerate(names))]
+    for i in range(1, len(names)):
+        suffix = "" if len(names) == 2 else f" {i + 1}"
+        columns += [Column(f"difference_{i}", f"difference{suffix}"), Column(f"ratio_{i}", f"ratio{suffix}")]
+    rows = []
+    for figure in figures:
+        cells: list[Cell] = [figure.title, *(_with_unit(cell, figure.unit) for cell in figure.cells)]
+        for cell in figure.cells[1:]:
+            apart = difference(figure.cells[0], cell, figure.unit)
+            cells += [_with_unit(apart, figure.unit), _ratio(figure.cells[0], cell)]
+        rows.append(tuple(cells))
+    return Table("Totals", tuple(columns), tuple(rows))
+
+
+def _with_unit(cell: Cell, unit: Unit) -> Cell:
+    value = number(cell)
+    if isinstance(cell, Quantity) or value is None or isinstance(cell, bool):
+        return cell
+    return Quantity(value, unit)
+
+
+def difference(first: Cell, second: Cell, unit: Unit) -> Cell:
+    """Second less first; about as much where one of them is a bound: of bounds the difference is none."""
+    one, other = number(first), number(second)
+    if one is None or other is None:
+        return None
+    loose = any(at_least(cell) or about(cell) for cell in (first, second))
+    return marked(other - one, unit, about=loose)
+
+
+def _ratio(first: Cell, second: Cell) -> Cell:
+    one, other = number(first), number(second)
+    if one is None or other is None:
+        return None
+    if not one:
+        return 1.0 if not other else None
+    loose = any(at_least(cell) or about(cell) for cell in (first, second))
+    return marked(other / one, "number", about=loose)
+
+
+# ── layers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def layers(
+    first: Sequence[Layer], second: Sequence[Layer], alignment: Alignment, *, top: int | None = None
+) -> Table:  # fmt: skip
+    """Modules whose own params or MACs differ, those that only one has included, the largest difference first. With
+    `top` as many rows, those of numbered blocks that are alike as one with their sums; the caption says what is left.
+    """
+    one, other = ({row.path: row for row in rows} for rows in (first, second))
+    traced = any(row.own_work is not None for row in first) and any(row.own_work is not None for row in second)
+    keys = ("params", "macs") if traced else ("params",)
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for before, after in alignment.modules:
+        x = None if before is None else one.get(before)
+        y = None if after is None else other.get(after)
+        shown = y or x
+        figures = tuple((_own(x, key), _own(y, key)) for key in keys)
+        if shown is None or all(p == q for p, q in figures):
+            continue
+        what = "added" if x is None else "removed" if y is None else "changed"
+        pattern = shown.path if top is None else _NUMBER.sub("*", shown.path)
+        groups.setdefault((pattern, shown.type, what, figures), []).append(shown.path)
+    columns = [Column("path", "layer", "path"), Column("type", "type"), Column("change", "change")]
+    if top is not None:
+        columns.append(Column("count", "times", "integer"))
+    for key in keys:
+        columns += [Column(f"{key}_{when}", f"{_TITLES[key]} {when}", _UNITS[key]) for when in ("before", "after")]
+        columns.append(Column(f"{key}_difference", "difference", _UNITS[key]))
+    rows = [_row(found, paths, keys, top is not None) for found, paths in groups.items()]
+    at = [i for i, column in enumerate(columns) if column.key.endswith("_difference")]
+    rows.sort(key=lambda row: [-abs(number(row[i]) or 0) for i in at])
+    captions = ["each without the modules below it"]
+    if top is not None and len(rows) > top:
+        rest = sum(number(row[at[0]]) or 0 for row in rows[top:])
+        captions.append(f"{top} of {len(rows)} rows; the others differ by {rest:,} params")
+    return Table("Where it comes from", tuple(columns), tuple(rows[:top]), caption=" · ".join(captions))
+
+
+_TITLES = {"params": "params", "macs": "MACs"}
+_UNITS: dict[str, Unit] = {"params": "count", "macs": "ops"}
+
+
+def _row(found: tuple[Any, ...], paths: Sequence[str], keys: Sequence[str], counted: bool) -> tuple[Cell, ...]:
+    _, kind, what, figures = found
+    cells: list[Cell] = [_label(paths), kind, what, *([len(paths)] if counted else [])]
+    for (before, after), key in zip(figures, keys, strict=True):
+        p, q = _times(before, len(paths)), _times(after, len(paths))
+        cells += [p, q, difference(p, q, _UNITS[key])]
+    return tuple(cells)
+
+
+def _times(cell: Cell, count: int) -> Cell:
+    if isinstance(cell, Quantity):
+        return replace(cell, value=None if cell.value is None else cell.value * count)
+    return cell * count if isinstance(cell, int | float) else cell
+
+
+def _own(row: Layer | None, key: str) -> Cell:
+    if row is None:
+        return 0
+    if key == "params":
+        return marked(row.own.params, "count", at_least=not row.own.exact)
+    return None if row.own_work is None else row.own_work.cell(key)
+
+
+_COLUMNS = (Column("change", "change"), Column("path", "path", "path"), Column("before", "before"),
+            Column("after", "after"))  # fmt: skip
+
+
+def table(found: Sequence[Change]) -> Table:
+    """Every change, in the order of the model."""
+    return Table("Changes", _COLUMNS, tuple((c.kind, c.path, _state(c.before), _state(c.after)) for c in found))
+
+
+def folded(found: Sequence[Change]) -> Table:
+    """The changes that a reader takes in: what is inside of something added or removed is not said again, and the same
+    change in numbered blocks is one row.
+
+    >>> found = [Change("reshaped", f"layers.{i}.w", (2,), (3,)) for i in range(4)]
+    >>> [(row[0], row[1], row[-1]) for row in folded(found).rows]
+    [('reshaped', 'layers.0–3.w', 4)]
+    """
+    whole = {kind: {c.path for c in found if c.kind == kind and isinstance(_state(c.before or c.after), str)}
+             for kind in ("added", "removed")}  # fmt: skip
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for change in found:
+        if change.kind in whole and _is_inside(change.path, whole[change.kind]):
+            continue
+        before, after = _state(change.before), _state(change.after)
+        states: tuple[Cell, Cell] = (before, after)
+        if change.kind in ("moved", "tied", "untied"):  # whose states are paths, that count along
+            states = _NUMBER.sub("*", f"{before}"), _NUMBER.sub("*", f"{after}")
+        groups.setdefault((change.kind, _NUMBER.sub("*", change.path), *states), []).append(change.path)
+    first = {(change.kind, change.path): change for change in reversed(found)}
+    rows: list[tuple[Cell, ...]] = []
+    for (kind, *_), paths in groups.items():
+        change = first[kind, paths[0]]
+        rows.append((change.kind, _label(paths), _state(change.before), _state(change.after), len(paths)))
+    return Table("Changes", (*_COLUMNS, Column("count", "times", "integer")), tuple(rows))
+
+
+_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
+
+
+def _is_inside(path: str, whole: set[str]) -> bool:
+    above = path.rpartition(".")[0]
+    while above:
+        if above in whole:
+            return True
+        above = above.rpartition(".")[0]
+    return "" in whole and path != ""
+
+
+def _label(paths: Sequence[str]) -> str:
+    """One path for several that differ in numbers: their range where one number differs and none is left out."""
+    parts = [path.split(".") for path in paths]
+    label = []
+    for column in zip(*parts, strict=True):
+        if len(set(column)) == 1:
+            label.append(column[0])
+            continue
+        numbers = sorted({int(part) for part in column})
+        dense = numbers == list(range(numbers[0], numbers[-1] + 1))
+        label.append(f"{numbers[0]}–{numbers[-1]}" if dense else "*")
+    return ".".join(label)
+
+
+def _state(value: object) -> Cell:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "trains" if value else "frozen"
+    if isinstance(value, tuple):
+        return value
+    return str(value)
+
+
+def values_table(found: Sequence[ValueDifference], name: str = "", *, top: int | None = None) -> Table:
+    """Tensors whose values differ, the largest change beside the tensor's own length first; the caption counts the
+    others. With `top` as many rows; without it every tensor has one."""
+    changed = sorted((each for each in found if not each.equal), key=lambda each: -each.relative_length)
+    shown = [*changed, *(each for each in found if each.equal)] if top is None else changed[:top]
+    columns = (
+        Column("path", "tensor", "path"),
+        Column("relative_length", "change", "number", help="Euclidean length of the difference beside its own"),
+        Column("max_abs", "largest", "number", help="largest difference of one value"),
+        Column("max_rel", "beside largest", "number", help="the same beside the largest value of the first"),
+        Column("cosine", "cosine", "number"),
+        Column("rank", "rank", "integer", help="singular values that hold 99 % of the squared difference, if few do"),
+        Column("differing", "values", "integer", help="how many values differ"),
+        Column("odd", "odd", "integer", help="NaN or infinite in one of both"),
+    )
+    rows = tuple(
+        (each.second, _finite(each.relative_length), each.max_abs, _finite(each.max_rel),
+         "" if each.cosine is None else each.cosine, "" if each.rank is None else each.rank, each.differing, each.odd)
+        for each in shown
+    )  # fmt: skip
+    equal, close = len(found) - len(changed), sum(each.close for each in changed)
+    low = sum(each.rank is not None for each in changed)
+    said = [f"{equal} equal, {close} close, {len(changed) - close} changed"]
+    said += [f"{low} of them of low rank"] if low else []
+    said += [f"the {len(shown)} largest of {len(changed)}"] if top is not None and len(changed) > top else []
+    return Table(f"Values of {name}" if name else "Values", columns, rows, caption="; ".join(said))
+
+
+def _finite(value: float) -> Cell:
+    return value if value < float("inf") else "from zero"
+
+
+def counted(found: Sequence[Change]) -> Table:
+    """How many changes of each kind there are."""
+    kinds: dict[str, int] = {}
+    for change in found:
+        kinds[change.kind] = kinds.get(change.kind, 0) + 1
+    rows = tuple((kind, count) for kind, count in kinds.items())
+    return Table("Changes by kind", (Column("change", "change"), Column("count", "count", "integer")), rows)
+
+
+def pareto(names: Sequence[str], figures: Sequence[Figure], metric: str | None = None) -> Table:
+    """A row for each target with the numbers that people trade off, and whether another is at least as good in all of
+    them and better in one: fewer params, MACs and bytes, and more of the metric, which the user gave."""
+    chosen = [figure for figure in figures if figure.key in ("params", "macs", "nbytes", "peak_nbytes", metric)]
+    known = [figure for figure in chosen if all(number(cell) is not None for cell in figure.cells)]
+    columns = [Column("target", "target"), *(Column(f.key, f.title, f.unit) for f in chosen)]
+    columns.append(Column("best", "not dominated", "flag"))
+
+    def beats(i: int, j: int) -> bool:
+        costs = [
+            [(number(figure.cells[k]) or 0) * (-1 if figure.key == metric else 1) for k in (i, j)] for figure in known
+        ]
+        return all(x <= y for x, y in costs) and any(x < y for x, y in costs)
+
+    rows = []
+    for j, name in enumerate(names):
+        best = not any(beats(i, j) for i in range(len(names)))
+        rows.append((name, *(figure.cells[j] for figure in chosen), best))
+    return Table("Trade-offs", tuple(columns), tuple(rows))
+
+
+def bars(names: Sequence[str], figures: Sequence[Figure]) -> list[Chart]:
+    """A picture for each number that all have and that differs."""
+    found = []
+    for figure in figures:
+        values = [number(cell) for cell in figure.cells]
+        if figure.key not in ("params", "macs", "nbytes") or None in values or len(set(values)) < 2:
+            continue
+        columns = (Column("target", "target"), Column(figure.key, figure.title, figure.unit))
+        rows = tuple(zip(names, figure.cells, strict=True))
+        found.append(Chart(figure.title, "bar", Table(figure.title, columns, rows), x="target", y=(figure.key,)))
+    return found

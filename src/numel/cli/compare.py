@@ -1,0 +1,59 @@
+"""`numel compare A B [C …]`: what is different between models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from numel.cli import options as shared
+
+_FAILED = 3
+
+
+def _metrics(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    found = {}
+    for text in given:
+        name, _, numbers = text.partition("=")
+        try:
+            found[name] = tuple(float(each) for each in numbers.split(","))
+        except ValueError:
+            raise click.BadParameter(f"{text!r}: expected NAME=NUMBER,NUMBER, one for each target") from None
+    return found
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET TARGET [TARGET ...]")
+@shared.running
+@shared.training
+@click.option("--metric", "metric", multiple=True, callback=_metrics, metavar="NAME=N,N",
+              help="Numbers of your own, one for each target: accuracy=0.71,0.74. Repeatable.")  # fmt: skip
+@click.option("--values", is_flag=True, help="Compare the values of files, too: which tensors changed, and how much.")
+@click.option("--fail-if", "conditions", multiple=True, metavar="CONDITION",
+              help="Exit with 3 where it holds for a target: 'params > +1%', 'macs > 5G', 'nbytes > +10MiB'. "
+              "Repeatable.")  # fmt: skip
+@shared.building
+@shared.writing
+def compare(
+    targets: tuple[str, ...], inputs: str | None, mode: str, backward: bool, optimizer: str | None, every_block: bool,
+    metric: dict[str, tuple[float, ...]], values: bool, conditions: tuple[str, ...], options: Any,
+    trust_remote_code: bool, output: str | None, format: str | None,
+) -> int:  # fmt: skip
+    """Compare targets with the first: totals, what was added, removed or changed, and which layers made the difference.
+
+    Exit codes: 0 also where they differ, 3 where a condition of --fail-if holds.
+    """
+    from numel import api
+
+    if len(targets) < 2:
+        raise click.UsageError("compare takes two targets or more")
+    with shared.progress("comparing"):
+        found = api.compare(
+            *targets, inputs=inputs, metric=metric, values=values, mode=mode, backward=backward, optimizer=optimizer,
+            every_block=every_block, options=dict(options), trust_remote_code=trust_remote_code,
+        )
+        failing = found.failing(conditions)
+    shared.write(found, output, format)
+    for text in failing:
+        click.echo(f"numel: {text}", err=True)
+    return _FAILED if failing else 0

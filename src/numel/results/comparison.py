@@ -1,0 +1,228 @@
+"""What is different between two models or more, the first of which the others are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from numel import analyses
+from numel.analyses.alignment import Alignment
+from numel.analyses.compare import Figure
+from numel.document import Block, Callout, Document, Heading, Text
+from numel.errors import SchemaError, ViewError
+from numel.facts import Change, Totals, ValueDifference
+from numel.facts.codec import decode_differences, encode_differences
+from numel.facts.schema import SCHEMA
+from numel.results.report import Report
+from numel.views import Viewable, takes_none
+
+_TOP = 20  # layers that a screen shows
+_FIGURES = (
+    ("params", "params", "count", "totals.params"), ("trainable", "trainable", "count", "totals.trainable"),
+    ("active_params", "active params", "count", "active_params"), ("buffers", "buffers", "count", "totals.buffers"),
+    ("unclassified", "of unknown role", "count", "totals.unclassified"), ("tied", "tied", "count", "totals.tied"),
+    ("nbytes", "params and buffers size", "bytes", "totals.nbytes"), ("macs", "MACs", "ops", "macs"),
+    ("flops", "FLOPs", "ops", "flops"), ("elementwise", "elementwise operations", "ops", "elementwise"),
+    ("activation_nbytes", "activations size", "bytes", "activation_nbytes"),
+    ("backward_flops", "backward FLOPs", "ops", "backward_flops"),
+    ("saved_nbytes", "saved for backward", "bytes", "saved_nbytes"),
+    ("peak_nbytes", "peak of live bytes", "bytes", "peak_nbytes"),
+)  # fmt: skip
+_OF_A_TRACE = frozenset({"macs", "flops", "elementwise", "backward_flops", "saved_nbytes", "peak_nbytes"})
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Viewable):
+    """`reports` under their `names`; all that follow the first are compared with it. `metrics` are numbers that the
+    user gave for each of them, as an accuracy. `values` are the differences of values for each after the first, where
+    they were read, `unread` the paths of those that could not be.
+
+    >>> from numel.facts import ModuleRecord, Snapshot, TensorRecord, dtype
+    >>> def net(width):
+    ...     weight = TensorRecord("fc.weight", (width, 3), dtype("f32"), trainable=True)
+    ...     return Report(Snapshot((ModuleRecord("", "Net"), ModuleRecord("fc", "Linear")), (weight,)))
+    >>> found = Comparison((net(2), net(4)), ("a", "b"))
+    >>> found.identical, [(c.kind, c.path) for c in found.changes], [t.params for t in found.totals]
+    (False, [('reshaped', 'fc.weight')], [6, 12])
+    """
+
+    reports: tuple[Report, ...]
+    names: tuple[str, ...]
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    values: tuple[tuple[ValueDifference, ...], ...] = ()
+    unread: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def totals(self) -> tuple[Totals, ...]:
+        """Those of each target, in order."""
+        return tuple(report.totals for report in self.reports)
+
+    @cached_property
+    def alignments(self) -> tuple[Alignment, ...]:
+        """How each target after the first lies on it."""
+        first = self.reports[0].snapshot
+        return tuple(analyses.alignment.aligned(first, report.snapshot) for report in self.reports[1:])
+
+    @cached_property
+    def changes_by_target(self) -> tuple[tuple[Change, ...], ...]:
+        """What is different in each target after the first."""
+        first = self.reports[0].snapshot
+        others = zip(self.reports[1:], self.alignments, strict=True)
+        return tuple(analyses.compare.changes(first, report.snapshot, alignment) for report, alignment in others)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All differences, target by target."""
+        return tuple(change for found in self.changes_by_target for change in found)
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing differs in what all sources know: no tensor, no module, no number that was traced."""
+        traced = [figure.cells for figure in self.figures if figure.key in _OF_A_TRACE]
+        same = all(len({cell for cell in cells if cell is not None}) <= 1 for cells in traced)
+        return same and not self.changes and all(each.equal for found in self.values for each in found)
+
+    @cached_property
+    def figures(self) -> tuple[Figure, ...]:
+        """Every number that one of them has, side by side."""
+        found = []
+        for key, title, unit, name in _FIGURES:
+            cells = tuple(_figure(report, key, name) for report in self.reports)
+            if key == "active_params" and cells == tuple(report.totals.params for report in self.reports):
+                continue  # no experts
+            if any(cell not in (None, 0) for cell in cells):
+                found.append(Figure(key, title, unit, cells))  # type: ignore[arg-type]
+        for name, values in self.metrics.items():
+            found.append(Figure(name, name, "number", tuple(values)))
+        return tuple(found)
+
+    def document(self, **display: Any) -> Document:
+        """Totals side by side; for two what changed, and which layers made the difference; for more who is best."""
+        takes_none(display)
+        compare = analyses.compare
+        blocks: list[Block] = [Heading(" · ".join(self.names), 1)]
+        if self.identical:
+            also = " The values that were read are equal." if self.values else ""
+            blocks.append(Text(f"No difference: the same modules, tensors, shapes and types.{also}"))
+        blocks.append(compare.side_by_side(self.names, self.figures))
+        for name, alignment, changes in zip(self.names[1:], self.alignments, self.changes_by_target, strict=True):
+            of = f"{self.names[0]} and {name}" if len(self.names) > 2 else ""
+            if alignment.how != "by path":
+                blocks.append(Callout("note", f"{of}: {alignment.how}" if of else alignment.how, "aligned"))
+            if changes:
+                blocks += [Heading(of, 2), compare.counted(changes)] if of else [compare.folded(changes)]
+        for name, found, unread in zip(self.names[1:], self.values, self.unread, strict=False):  # none were read
+            if unread:
+                more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+                text = f"the values of {', '.join(unread[:3])}{more} could not be compared"
+                blocks.append(Callout("warning", text, "values-unread"))
+            if not self.identical:
+                blocks.append(compare.values_table(found, name if len(self.names) > 2 else "", top=_TOP))
+        if len(self.reports) == 2:
+            layers = compare.layers(self.reports[0].layers, self.reports[1].layers, self.alignments[0], top=_TOP)
+            blocks += [layers] if layers.rows else []
+        else:
+            metric = next(iter(self.metrics), None)
+            blocks.append(compare.pareto(self.names, self.figures, metric))
+        return Document(tuple(blocks))
+
+    def whole(self, **display: Any) -> Document:
+        """The same with pictures."""
+        document, compare = self.document(**display), analyses.compare
+        title, *rest = document.blocks
+        blocks: list[Block] = [title, *compare.bars(self.names, self.figures), *rest]
+        for values in self.values if len(self.reports) == 2 else ():
+            blocks.append(replace(compare.values_table(values), title="Values of every tensor"))
+        for changes in self.changes_by_target if len(self.reports) == 2 else ():
+            if changes:
+                blocks.append(replace(compare.table(changes), title="Every change"))
+                layers = compare.layers(self.reports[0].layers, self.reports[1].layers, self.alignments[0])
+                blocks.append(replace(layers, title="Every layer that differs"))
+        return Document(tuple(blocks))
+
+    def saved(self) -> Mapping[str, Any]:
+        """The facts of every target, and the differences for scripts."""
+        changes = [
+            [{"kind": c.kind, "path": c.path, "before": c.before, "after": c.after} for c in found]
+            for found in self.changes_by_target
+        ]
+        figures = {figure.key: [_plain(cell) for cell in figure.cells] for figure in self.figures}
+        facts: dict[str, Any] = {
+            "names": list(self.names),
+            "metrics": {name: list(numbers) for name, numbers in self.metrics.items()},
+            "reports": [{"view": report.view, "facts": report.facts()} for report in self.reports],
+        }
+        if self.values:
+            facts["values"] = [encode_differences(found) for found in self.values]
+            facts["unread"] = [list(paths) for paths in self.unread]
+        return {"schema": SCHEMA, "kind": "comparison", "targets": list(self.names), "identical": self.identical,
+                "figures": figures, "changes": changes, "facts": facts}  # fmt: skip
+
+    @classmethod
+    def from_saved(cls, saved: Mapping[str, Any], where: str) -> Comparison:
+        """The comparison again. Raises `SchemaError` for what `saved` did not write."""
+        facts = saved["facts"]
+        try:
+            names = tuple(str(name) for name in facts["names"])
+            metrics = {str(name): tuple(float(value) for value in values) for name, values in facts["metrics"].items()}
+            held = list(facts["reports"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SchemaError(f"{where}: damaged comparison; expected what numel's save() wrote") from error
+        held = [each for each in held if isinstance(each, Mapping) and "facts" in each]
+        reports = tuple(Report.from_saved(each, where) for each in held)
+        if len(reports) != len(names) or len(names) < 2:
+            raise SchemaError(f"{where}: damaged comparison; expected what numel's save() wrote")
+        values = tuple(decode_differences(each, where) for each in facts.get("values", ()))
+        unread = tuple(tuple(str(path) for path in paths) for paths in facts.get("unread", ()))
+        if not len(values) == len(unread) <= len(names) - 1:
+            raise SchemaError(f"{where}: damaged comparison; expected what numel's save() wrote")
+        return cls(reports, names, metrics, values, unread)
+
+    def failing(self, conditions: Sequence[str]) -> list[str]:
+        """Those of the conditions, as "params > +1%" or "macs > 5G", that hold for a target; each with its numbers.
+
+        Raises `ViewError` for one that does not parse or names a number that is not known.
+        """
+        from numel.analyses.conditions import holds, parsed
+
+        found = []
+        known = {figure.key: figure for figure in self.figures}
+        for text in conditions:
+            condition = parsed(text)
+            if condition.key not in known:
+                raise ViewError(f"{text!r}: no number is called {condition.key!r}; known: {', '.join(known)}")
+            figure = known[condition.key]
+            for name, cell in zip(self.names[1:], figure.cells[1:], strict=True):
+                said = holds(condition, figure.cells[0], cell, figure.unit)
+                if said:
+                    found.append(f"{name}: {said} ({text})")
+        return found
+
+
+def _figure(report: Report, key: str, name: str) -> Any:
+    from numel.document import Quantity
+    from numel.document.table import marked
+
+    if key in ("trainable", "tied") and not analyses.compare.is_typed(report.snapshot):
+        return None  # a file does not say
+    if name.startswith("totals."):
+        value = getattr(report.totals, name.removeprefix("totals."))
+        return marked(value, "bytes" if key == "nbytes" else "count", at_least=not report.totals.exact)
+    if key in ("macs", "flops", "elementwise", "activation_nbytes"):
+        return None if report.trace is None else report.costs.total.cell(key)
+    if key == "backward_flops":
+        return None if report.backward is None else report.backward.total.cell("flops")
+    if key == "saved_nbytes":
+        return None if report.saved_for_backward is None else report.saved_for_backward.cell("")
+    value = getattr(report, name)
+    if key == "peak_nbytes" and value is not None and not report.exact:
+        return Quantity(value, "bytes", at_least=True)
+    return value
+
+
+def _plain(cell: Any) -> Any:
+    from numel.document import Quantity
+
+    return cell.value if isinstance(cell, Quantity) else cell

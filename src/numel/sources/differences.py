@@ -1,0 +1,111 @@
+"""The values of two models beside each other, a pair of tensors at a time, in pieces of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+from numel.errors import TargetError
+from numel.facts import ValueDifference
+from numel.sources.values import numbers_of, readers
+
+_PIECE = 1 << 22
+_MOST_RANK = 64  # a change of more directions is not called low-rank
+_SPARE = 8  # directions more than looked for (Halko, Martinsson and Tropp, 2011, section 4.2)
+_ENERGY = 0.99
+_LEAST_SIDE = 8  # a smaller matrix is of low rank whatever it is
+
+Readers = Mapping[str, Callable[[], Any]]
+
+
+def differences(
+    first: Any, second: Any, pairs: Sequence[tuple[str, str]]
+) -> tuple[tuple[ValueDifference, ...], tuple[str, ...]]:  # fmt: skip
+    """Differences of the pairs of paths (in the first, in the second), and the paths of those whose values can not be
+    read or have two shapes. Targets are modules and `.safetensors` files or indexes.
+
+    >>> import torch
+    >>> one, other = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    >>> _ = other.load_state_dict(one.state_dict())
+    >>> _ = torch.nn.init.constant_(other.bias, 3.0)
+    >>> [(d.first, d.equal) for d in differences(one, other, [("weight", "weight"), ("bias", "bias")])[0]]
+    [('weight', True), ('bias', False)]
+    """
+    import torch
+
+    one, other = readers(first), readers(second)
+    found: list[ValueDifference] = []
+    unread: list[str] = []
+    with torch.no_grad():
+        for before, after in pairs:
+            both = _flat(one, before), _flat(other, after)
+            x, y = both
+            if x is None or y is None or x.shape != y.shape:
+                unread.append(after)
+            else:
+                found.append(_difference(before, after, x, y))
+    if not found and not unread:
+        raise TargetError("values: no tensor has a counterpart; there is nothing to compare")
+    return tuple(found), tuple(unread)
+
+
+def _flat(source: Readers, path: str) -> Any | None:
+    return None if path not in source else numbers_of(source[path]())
+
+
+def _pieces(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
+    """Both as doubles, where the first lies, a piece at a time: sums of many squares need the digits."""
+    import torch
+
+    a, b = x.reshape(-1), y.reshape(-1)
+    wide = torch.float32 if a.device.type == "mps" else torch.float64
+    for start in range(0, a.numel(), _PIECE):
+        yield a[start : start + _PIECE].to(wide), b[start : start + _PIECE].to(a.device).to(wide)
+
+
+def _difference(before: str, after: str, x: Any, y: Any) -> ValueDifference:
+    squares = first_squares = second_squares = product = largest = first_largest = 0.0
+    odd = differing = 0
+    for a, b in _pieces(x, y):
+        same = (a == b) | (a.isnan() & b.isnan())
+        count = int(same.numel() - same.sum())
+        known = a.isfinite() & b.isfinite()
+        odd += int((~known & ~same).sum())
+        differing += count
+        a, b = a[known], b[known]
+        if not a.numel():
+            continue
+        apart = b - a
+        largest = max(largest, float(apart.abs().max()))
+        first_largest = max(first_largest, float(a.abs().max()))
+        squares += float(apart.dot(apart))
+        first_squares += float(a.dot(a))
+        second_squares += float(b.dot(b))
+        product += float(a.dot(b))
+    norms = sqrt(first_squares) * sqrt(second_squares)
+    return ValueDifference(
+        before, after, largest, largest / first_largest if first_largest else (0.0 if not largest else float("inf")),
+        sqrt(squares), sqrt(squares / first_squares) if first_squares else (0.0 if not squares else float("inf")),
+        max(-1.0, min(1.0, product / norms)) if norms else None,
+        _rank(x, y, squares) if differing and not odd else None, odd, differing,
+    )  # fmt: skip
+
+
+def _rank(x: Any, y: Any, squares: float) -> int | None:
+    """How many directions hold 99 % of the squared difference of two matrices, if few do: singular values of it in a
+    random subspace that two power steps turn to the largest ones (Halko, Martinsson and Tropp, 2011, algorithm 4.4)."""
+    import torch
+
+    if x.dim() != 2 or min(x.shape) < _LEAST_SIDE or not squares:
+        return None
+    apart = y.to(x.device).float() - x.float()
+    looked = min(_MOST_RANK + _SPARE, min(apart.shape))
+    dice = torch.Generator().manual_seed(0)  # of its own: the process's random state stays as it is
+    subspace = torch.randn(apart.shape[1], looked, generator=dice).to(apart.device)
+    basis = torch.linalg.qr(apart @ subspace).Q
+    for _ in range(2):
+        basis = torch.linalg.qr(apart @ torch.linalg.qr(apart.T @ basis).Q).Q
+    energies = torch.linalg.svdvals(basis.T @ apart).double() ** 2
+    held = (energies.cumsum(0) / squares).tolist()
+    return next((i + 1 for i, share in enumerate(held[:_MOST_RANK]) if share >= _ENERGY), None)

@@ -1,0 +1,231 @@
+"""Comparisons of real models: published counts, the same model wrapped, compiled, adapted, saved, and edited."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import numel  # noqa: E402
+from numel.document.table import Quantity  # noqa: E402
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class Net(torch.nn.Module):
+    """An embedding that is the head's weight, and numbered blocks."""
+
+    def __init__(self, blocks: int = 4) -> None:
+        super().__init__()
+        self.emb = torch.nn.Embedding(10, 8)
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8)) for _ in range(blocks)
+        )
+        self.head = torch.nn.Linear(8, 10, bias=False)
+        self.head.weight = self.emb.weight
+
+    def forward(self, ids: Any) -> Any:
+        x = self.emb(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+def kinds(found: numel.results.Comparison) -> list[tuple[str, str]]:  # type: ignore[name-defined]
+    return [(change.kind, change.path) for change in found.changes]
+
+
+def test_resnet_101_is_resnet_50_with_17_blocks_more():
+    """25,557,032 and 44,549,160 parameters, as torchvision publishes them; layer3 has 23 blocks instead of 6."""
+    torchvision = pytest.importorskip("torchvision")
+    assert torchvision
+    found = numel.compare("torchvision:resnet50", "torchvision:resnet101", inputs="f32[1,3,224,224]")
+    assert [totals.params for totals in found.totals] == [25_557_032, 44_549_160]
+    assert {change.kind for change in found.changes} == {"added"}
+    blocks = {change.path for change in found.changes if change.after == "Bottleneck"}
+    assert blocks == {f"layer3.{i}" for i in range(6, 23)}
+    layers = next(table for table in found.document().tables if table.title == "Where it comes from")
+    assert sum(layers.to_dict()["params_difference"]) == 44_549_160 - 25_557_032
+    (added,) = next(table for table in found.document().tables if table.title == "Changes").rows
+    assert added == ("added", "layer3.6–22", "", "Bottleneck", 17)
+
+
+def llama(**fields: Any) -> Any:
+    config = transformers.AutoConfig.from_pretrained(EXAMPLES / "llama-3-8b")
+    for name, value in fields.items():
+        setattr(config, name, value)
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+
+
+def test_llama_3_and_3_1_have_the_same_tensors():
+    """They differ in how positions are scaled, which no tensor shows (Llama 3.1's rope_scaling of factor 8)."""
+    scaled = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+              "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}  # fmt: skip
+    found = numel.compare(llama(), llama(rope_parameters=scaled, max_position_embeddings=131072), inputs="i64[1,8]")
+    assert found.changes == ()
+    assert [totals.params for totals in found.totals] == [8_030_261_248] * 2
+
+
+def test_qwen3_8b_beside_llama_3_8b():
+    """8,190,735,360 parameters (its safetensors index on the hub): 36 layers, a norm for queries and one for keys."""
+    config = transformers.Qwen3Config(
+        vocab_size=151936, hidden_size=4096, intermediate_size=12288, num_hidden_layers=36, num_attention_heads=32,
+        num_key_value_heads=8, head_dim=128, tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.device("meta"):
+        qwen = transformers.Qwen3ForCausalLM(config)
+    found = numel.compare(llama(), qwen, names=("llama", "qwen"))
+    assert [totals.params for totals in found.totals] == [8_030_261_248, 8_190_735_360]
+    changed = {(change.kind, change.path) for change in found.changes}
+    assert ("added", "model.layers.0.self_attn.q_norm") in changed
+    assert ("added", "model.layers.35") in changed
+    assert ("reshaped", "model.embed_tokens.weight") in changed
+    assert len(str(found).splitlines()) < 90
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # of torch.compile's own import
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.compile], ids=["DataParallel", "compile"])
+def test_a_wrapped_model_is_the_same(wrap: Any):
+    found = numel.compare(Net(), wrap(Net()))
+    assert found.identical, found.changes
+
+
+def test_a_model_and_its_checkpoint_are_identical(tmp_path: Path):
+    from safetensors.torch import save_model
+
+    model = Net()
+    save_model(model, str(tmp_path / "net.safetensors"))  # which leaves tied tensors out
+    for pair in ((model, tmp_path / "net.safetensors"), (tmp_path / "net.safetensors", model)):
+        assert numel.compare(*pair).identical
+
+
+def test_a_saved_report_is_compared_with_the_live_model(tmp_path: Path):
+    numel.summary(Net(), "i64[2] < 10").save(tmp_path / "r.json")
+    found = numel.compare(tmp_path / "r.json", Net(5), inputs="i64[2] < 10")
+    assert ("added", "blocks.4") in kinds(found)
+    rows = {row[0]: row for row in found.document().tables[0].rows}
+    assert rows["MACs"][3] == Quantity(2 * 8 * 8, "ops")
+
+
+def test_edits_are_each_found_once():
+    one, other = Net(), Net()
+    other.load_state_dict(one.state_dict())
+    assert numel.compare(one, other).identical
+    other.head.weight = torch.nn.Parameter(torch.zeros(10, 8))
+    other.blocks[1][0].weight.requires_grad_(False)
+    other.blocks[2][1] = torch.nn.LayerNorm(8)
+    other.blocks[3][0].half()
+    found = set(kinds(numel.compare(one, other)))
+    assert found == {
+        ("untied", "head.weight"), ("frozen", "blocks.1.0.weight"), ("replaced", "blocks.2.1"),
+        *(("removed", f"blocks.2.1.{name}") for name in ("running_mean", "running_var", "num_batches_tracked")),
+        ("retyped", "blocks.3.0.weight"), ("retyped", "blocks.3.0.bias"),
+    }  # fmt: skip
+
+
+def test_a_block_that_is_put_in_front_shifts_the_others():
+    one = Net()
+    other = copy.deepcopy(one)
+    wider = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Linear(16, 8))
+    other.blocks = torch.nn.ModuleList([wider, *other.blocks])
+    found = numel.compare(one, other)
+    moved = {(change.before, change.after) for change in found.changes if change.kind == "moved"}
+    assert moved == {(f"blocks.{i}", f"blocks.{i + 1}") for i in range(4)}
+    assert {change.kind for change in found.changes} == {"moved", "added"}
+
+
+def test_adapters_are_added_and_nothing_else_changes_but_what_they_freeze():
+    peft = pytest.importorskip("peft")
+    model = Net()
+    adapted = peft.get_peft_model(copy.deepcopy(model), peft.LoraConfig(r=2, target_modules=r"blocks\.\d\.0"))
+    found = numel.compare(model, adapted)
+    assert {kind for kind, _ in kinds(found)} <= {"added", "frozen"}
+    added = found.totals[1].params - found.totals[0].params
+    assert added == 4 * (2 * 8 + 8 * 2)
+
+
+def test_four_models_at_once():
+    found = numel.compare(*(Net(n) for n in (1, 2, 3, 4)), metric={"top1": (0.5, 0.6, 0.55, 0.7)})
+    table = found.document().tables[-1].to_dict()
+    assert table["best"] == [True, True, False, True]
+    assert len(found.changes_by_target) == 3
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def by_path(found: Any) -> dict[str, Any]:
+    return {each.second: each for each in found.values[0]}
+
+
+def test_two_checkpoints_that_differ_in_one_tensor(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    tensors = {f"layers.{i}.weight": torch.randn(20, 30) for i in range(5)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    save_file(tensors | {"layers.3.weight": tensors["layers.3.weight"] + 0.5}, tmp_path / "b.safetensors")
+    found = numel.compare(tmp_path / "a.safetensors", tmp_path / "b.safetensors", values=True)
+    assert found.changes == ()
+    assert not found.identical
+    assert [each.second for each in found.values[0] if not each.equal] == ["layers.3.weight"]
+    changed = by_path(found)["layers.3.weight"]
+    assert changed.max_abs == pytest.approx(0.5, abs=1e-6)
+    assert changed.length == pytest.approx(0.5 * 600**0.5, rel=1e-5)  # 600 values that each moved by a half
+    assert "4 equal, 0 close, 1 changed" in str(found)
+    assert numel.compare(tmp_path / "a.safetensors", tmp_path / "a.safetensors", values=True).identical
+
+
+def test_differences_are_those_of_numpy(monkeypatch: pytest.MonkeyPatch):
+    import numpy
+
+    from numel.sources import differences
+
+    monkeypatch.setattr(differences, "_PIECE", 100)
+    one, other = torch.nn.Linear(30, 20), torch.nn.Linear(30, 20)
+    found = by_path(numel.compare(one, other, values=True))["weight"]
+    a, b = (layer.weight.detach().double().numpy().ravel() for layer in (one, other))
+    assert found.max_abs == pytest.approx(numpy.abs(b - a).max())
+    assert found.max_rel == pytest.approx(numpy.abs(b - a).max() / numpy.abs(a).max())
+    assert found.relative_length == pytest.approx(numpy.linalg.norm(b - a) / numpy.linalg.norm(a))
+    assert found.cosine == pytest.approx(a @ b / numpy.linalg.norm(a) / numpy.linalg.norm(b))
+    assert (found.differing, found.odd) == (600, 0)
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(1, 1), (3, 3), (200, None)])
+def test_a_change_of_low_rank_is_told_from_one_of_all_directions(rank: int, expected: int | None):
+    """B · A of orthonormal columns has `rank` equal singular values, all of which are needed for 99 %."""
+    one = torch.nn.Linear(200, 220, bias=False)
+    other = copy.deepcopy(one)
+    left, right = (torch.linalg.qr(torch.randn(n, rank)).Q for n in (220, 200))
+    state = torch.random.get_rng_state()
+    other.weight.data += 0.01 * left @ right.T
+    assert by_path(numel.compare(one, other, values=True))["weight"].rank == expected
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_values_that_are_no_numbers_differ_unless_both_are_the_same():
+    one, other = torch.nn.Linear(3, 1, bias=False), torch.nn.Linear(3, 1, bias=False)
+    one.weight.data = torch.tensor([[float("nan"), float("inf"), 1.0]])
+    other.weight.data = torch.tensor([[float("nan"), float("-inf"), 1.0]])
+    found = by_path(numel.compare(one, other, values=True))["weight"]
+    assert (found.differing, found.odd, found.max_abs) == (1, 1, 0.0)
+
+
+def test_values_are_saved_and_shown_again(tmp_path: Path):
+    found = numel.compare(torch.nn.Linear(9, 9), torch.nn.Linear(9, 9), values=True)
+    found.save(tmp_path / "c.json")
+    assert numel.load(tmp_path / "c.json") == found
+    assert "Values of every tensor" in found.text("html")
+
+
+def test_what_has_no_values_is_said():
+    with pytest.raises(numel.NumelError, match="values: torchvision:resnet18 has none"):
+        numel.compare("torchvision:resnet18", "torchvision:resnet18", values=True)
+    found = numel.compare(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3, device="meta"), values=True)
+    assert "could not be compared" in str(found)

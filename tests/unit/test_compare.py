@@ -1,0 +1,264 @@
+"""What is different between models: every kind of change, the right pairs under other names, totals, conditions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import numel
+from numel.analyses.alignment import Alignment, aligned
+from numel.analyses.compare import changes, folded
+from numel.analyses.conditions import parsed
+from numel.document import Quantity
+from numel.errors import SchemaError, ViewError
+from numel.facts import Change, ModuleRecord, Snapshot, TensorRecord, dtype
+from numel.results import Comparison, Report, from_saved
+
+F32, F16 = dtype("f32"), dtype("f16")
+
+
+def weight(path: str, *shape: int, **more: Any) -> TensorRecord:
+    return TensorRecord(path, shape, more.pop("dtype", F32), trainable=more.pop("trainable", True), **more)
+
+
+def net(*tensors: TensorRecord, root: str = "Net", types: dict[str, str] | None = None) -> Snapshot:
+    """Modules as the paths of the tensors say, Linear where nothing else is said."""
+    paths = {""}
+    for tensor in tensors:
+        above = tensor.module
+        while above:
+            paths.add(above)
+            above = above.rpartition(".")[0]
+    ordered = sorted(paths, key=lambda path: [(part.zfill(6) if part.isdigit() else part) for part in path.split(".")])
+    named = {"": root} | (types or {})
+    return Snapshot(tuple(ModuleRecord(path, named.get(path, "Linear")) for path in ordered), tensors)
+
+
+def file(*tensors: TensorRecord) -> Snapshot:
+    found = net(*(replace(t, role="parameter", trainable=False, inferred=("role",)) for t in tensors))
+    return replace(found, modules=tuple(replace(module, type="") for module in found.modules))
+
+
+def blocks(prefix: str, widths: list[int]) -> list[TensorRecord]:
+    return [weight(f"{prefix}{i}.fc.weight", width, 4) for i, width in enumerate(widths)]
+
+
+def found(one: Snapshot, other: Snapshot) -> list[tuple[Any, ...]]:
+    return [(c.kind, c.path, c.before, c.after) for c in changes(one, other, aligned(one, other))]
+
+
+def pairs(alignment: Alignment) -> dict[str | None, str | None]:
+    return {x and x.path: y and y.path for x, y in alignment.tensors}
+
+
+BASE = net(weight("a.weight", 2, 3), weight("b.weight", 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (BASE, []),
+        (net(weight("a.weight", 2, 3), weight("b.weight", 4, 6)), [("reshaped", "b.weight", (4, 5), (4, 6))]),
+        (net(weight("a.weight", 2, 3, dtype=F16), weight("b.weight", 4, 5)),
+         [("retyped", "a.weight", "float32", "float16")]),
+        (net(weight("a.weight", 2, 3, trainable=False), weight("b.weight", 4, 5)),
+         [("frozen", "a.weight", True, False)]),
+        (net(weight("a.weight", 2, 3), weight("b.weight", 4, 5), types={"b": "Bilinear"}),
+         [("replaced", "b", "Linear", "Bilinear")]),
+        (net(weight("a.weight", 2, 3)), [("removed", "b", "Linear", None), ("removed", "b.weight", (4, 5), None)]),
+        (net(weight("a.weight", 2, 3), weight("b.weight", 4, 5), weight("b.bias", 4)),
+         [("added", "b.bias", None, (4,))]),
+        (net(weight("a.weight", 2, 3), weight("b.weight", 4, 5), weight("c.weight", 1, 1)),
+         [("added", "c", None, "Linear"), ("added", "c.weight", None, (1, 1))]),
+    ],
+)  # fmt: skip
+def test_each_change_is_found_and_nothing_else(other: Snapshot, expected: list[tuple[Any, ...]]):
+    assert found(BASE, other) == expected
+
+
+def test_ties_that_are_made_broken_and_kept():
+    free = net(weight("a.weight", 2, 3), weight("b.weight", 2, 3))
+    tied = net(weight("a.weight", 2, 3), weight("b.weight", 2, 3, alias_of="a.weight"))
+    assert found(free, tied) == [("tied", "b.weight", None, "a.weight")]
+    assert found(tied, free) == [("untied", "b.weight", "a.weight", None)]
+    renamed = net(weight("module.a.weight", 2, 3), weight("module.b.weight", 2, 3, alias_of="module.a.weight"))
+    assert found(tied, renamed) == [("replaced", "module", "Net", "Linear")]  # the tie is the same under other names
+
+
+def test_unfrozen_is_the_other_way_round():
+    frozen = net(weight("a.weight", 2, 3, trainable=False), weight("b.weight", 4, 5))
+    assert found(frozen, BASE) == [("unfrozen", "a.weight", False, True)]
+
+
+def test_a_file_is_compared_in_what_it_knows():
+    """It has no classes, no training, no ties and no buffers that are not saved: none of these is a difference."""
+    live = net(weight("a.weight", 2, 3), weight("b.weight", 2, 3, alias_of="a.weight"),
+               weight("c.mask", 7, role="buffer", persistent=False))  # fmt: skip
+    assert found(live, file(weight("a.weight", 2, 3))) == []
+    assert found(file(weight("a.weight", 2, 3)), live) == []
+    assert found(live, file(weight("a.weight", 2, 4))) == [("reshaped", "a.weight", (2, 3), (2, 4))]
+    assert found(live, file()) == [("removed", "a.weight", (2, 3), None)]
+
+
+# ── which is which ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "base_model.model.", "net.encoder."])
+def test_prefixes_and_wrappers_are_seen_through(prefix: str):
+    inner = [weight("a.weight", 2, 3), *blocks("layers.", [5, 6]), weight("head.weight", 9, 3)]
+    outer = net(*(replace(t, path=prefix + t.path) for t in inner))
+    both = aligned(net(*inner), outer)
+    assert pairs(both) == {t.path: prefix + t.path for t in inner}
+    back = aligned(outer, net(*inner))
+    assert pairs(back) == {prefix + t.path: t.path for t in inner}
+
+
+def test_wrappers_inside_are_seen_through():
+    plain = net(*blocks("layers.", [5, 6]))
+    wrapped = net(*(replace(t, path=t.path.replace(".fc", "._checkpoint_wrapped_module.fc")) for t in plain.tensors))
+    assert list(pairs(aligned(plain, wrapped)).values()) == [t.path for t in wrapped.tensors]
+    lora = net(*(replace(t, path=t.path.replace("fc.", "fc.base_layer.")) for t in plain.tensors),
+               weight("layers.0.fc.lora_A.weight", 2, 4))  # fmt: skip
+    found_pairs = pairs(aligned(plain, lora))
+    assert found_pairs["layers.0.fc.weight"] == "layers.0.fc.base_layer.weight"
+    assert found_pairs[None] == "layers.0.fc.lora_A.weight"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([5, 6, 7], [5, 6, 7, 8], {0: 0, 1: 1, 2: 2}),  # one behind
+        ([5, 6, 7], [9, 5, 6, 7], {0: 1, 1: 2, 2: 3}),  # one before: shifted
+        ([5, 6, 7, 8], [5, 7, 8], {0: 0, 2: 1, 3: 2}),  # one taken out
+        ([5, 5, 5], [5, 5, 5, 5], {0: 0, 1: 1, 2: 2}),  # equal blocks keep their numbers
+        ([5, 6], [50, 60], {0: 0, 1: 1}),  # all resized: by number
+    ],
+)
+def test_numbered_blocks_are_found_where_they_moved(one: list[int], other: list[int], expected: dict[int, int]):
+    found_pairs = pairs(aligned(net(*blocks("layers.", one)), net(*blocks("layers.", other))))
+    name = "layers.{}.fc.weight".format
+    both = {x: y for x, y in found_pairs.items() if x is not None and y is not None}
+    assert both == {name(x): name(y) for x, y in expected.items()}
+
+
+def test_a_renamed_block_is_found_by_what_is_in_it_and_said():
+    one = net(weight("enc.q.weight", 4, 4), weight("enc.k.weight", 4, 5), weight("head.weight", 9, 4))
+    other = net(weight("encoder.q.weight", 4, 4), weight("encoder.k.weight", 4, 5), weight("head.weight", 9, 4))
+    both = aligned(one, other)
+    assert pairs(both)["enc.q.weight"] == "encoder.q.weight"
+    assert "1 modules found under other names" in both.how
+    assert found(one, other) == [("moved", "encoder", "enc", "encoder")]
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.lists(st.integers(1, 4), min_size=1, max_size=12))
+def test_every_tensor_is_in_one_pair(one: list[int], other: list[int]):
+    first, second = net(*blocks("layers.", one)), net(*blocks("h.layers.", other))
+    both = aligned(first, second)
+    assert sorted(x.path for x, _ in both.tensors if x) == sorted(t.path for t in first.tensors)
+    assert sorted(y.path for _, y in both.tensors if y) == sorted(t.path for t in second.tensors)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=10))
+def test_a_model_is_identical_with_itself(widths: list[int]):
+    assert found(net(*blocks("layers.", widths)), net(*blocks("layers.", widths))) == []
+
+
+def test_sixty_thousand_modules_are_aligned():
+    """No time is asserted: what would take the square of it would not end."""
+    many = [weight(f"layers.{i}.experts.{j}.w", 2, 3) for i in range(60) for j in range(500)]
+    one, other = net(*many), net(*many[500:])
+    kinds = [c.kind for c in changes(one, other, aligned(one, other))]
+    assert set(kinds) == {"removed"}
+    assert kinds.count("removed") == 1 + 1 + 500 + 500  # a layer, its list, the experts and their tensors
+
+
+# ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_equal_changes_of_numbered_blocks_are_one_row():
+    made = [Change("reshaped", f"layers.{i}.fc.weight", (2,), (3,)) for i in range(32)]
+    made += [Change("added", "norm", None, "Norm"), Change("added", "norm.weight", None, (4,))]
+    rows = folded(made).rows
+    assert rows == (("reshaped", "layers.0–31.fc.weight", (2,), (3,), 32), ("added", "norm", "", "Norm", 1))
+
+
+def test_totals_stand_side_by_side_with_their_difference_and_ratio():
+    made = Comparison((Report(BASE), Report(net(weight("a.weight", 2, 3)))), ("x", "y"))
+    rows = {row[0]: row[1:] for row in made.document().tables[0].rows}
+    assert [cell.value if isinstance(cell, Quantity) else cell for cell in rows["params"]] == [26, 6, -20, 6 / 26]
+
+
+def test_a_difference_of_lower_bounds_is_no_exact_number():
+    lazy = net(weight("a.weight", 2, 3), TensorRecord("b.weight", None, F32, trainable=True))
+    made = Comparison((Report(BASE), Report(lazy)), ("x", "y"))
+    row = next(row for row in made.document().tables[0].rows if row[0] == "params")
+    assert [cell.mark for cell in row[1:] if isinstance(cell, Quantity)] == ["", "≥", "≈", "≈"]
+
+
+def test_identical_models_say_so():
+    made = Comparison((Report(BASE), Report(BASE)), ("x", "y"))
+    assert made.identical
+    assert "No difference" in str(made)
+
+
+def test_of_several_the_ones_that_no_other_beats_are_marked():
+    reports = tuple(Report(net(weight("a.weight", n, 1))) for n in (10, 20, 30))
+    made = Comparison(reports, ("s", "m", "l"), {"accuracy": (0.5, 0.9, 0.8)})
+    table = made.document().tables[-1].to_dict()
+    assert table["best"] == [True, True, False]  # the largest is worse than the middle one in both
+
+
+def test_a_comparison_is_saved_and_read_back():
+    made = Comparison((Report(BASE), Report(net(weight("a.weight", 2, 4)))), ("x", "y"), {"accuracy": (0.5, 0.9)})
+    saved = json.loads(made.text("json"))
+    assert {"kind": "reshaped", "path": "a.weight", "before": [2, 3], "after": [2, 4]} in saved["changes"][0]
+    assert from_saved(saved, "c.json") == made
+    for change in ({"names": ["x"]}, {"metrics": 5}, {"reports": []}, {"reports": [1, 2]}):
+        with pytest.raises(SchemaError):
+            from_saved(saved | {"facts": saved["facts"] | change}, "c.json")
+
+
+@pytest.mark.parametrize("format", ["terminal", "markdown", "latex", "html", "notebook", "csv"])
+def test_it_is_drawn_in_every_format(format: str):
+    made = Comparison((Report(BASE), Report(net(weight("a.weight", 2, 4)))), ("x", "y"))
+    assert "params" in made.text(format, width=80)
+
+
+# ── conditions ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("params > +1%", True), ("params > +10%", False), ("params > 105", True), ("params>=106", True),
+        ("params > +5", True), ("params > +6", False), ("params < -1", False), ("params == 106", True),
+        ("params != 106", False), ("nbytes > +20", True), ("nbytes > 1KiB", False), ("accuracy < -0.01", True),
+        ("accuracy < -5%", True), ("accuracy < -50%", False), ("params > 0.0001M", True),
+    ],
+)  # fmt: skip
+def test_conditions_hold_where_they_say(condition: str, holds: bool):
+    """100 params against 106: 400 and 424 bytes; an accuracy that falls from 0.8 to 0.7, by 12.5 %."""
+    reports = (Report(net(weight("a.weight", 100, 1))), Report(net(weight("a.weight", 106, 1))))
+    made = Comparison(reports, ("x", "y"), {"accuracy": (0.8, 0.7)})
+    assert bool(made.failing([condition])) is holds
+
+
+@pytest.mark.parametrize("text", ["params", "params > ", "params > 5 apples", "> 5", "params => 5", "params > 5; x"])
+def test_conditions_that_do_not_parse_are_said_with_their_form(text: str):
+    with pytest.raises(ViewError, match="expected as in 'params > "):
+        parsed(text)
+
+
+def test_a_condition_on_a_number_that_is_not_known_is_an_error():
+    made = Comparison((Report(BASE), Report(BASE)), ("x", "y"))
+    with pytest.raises(ViewError, match="no number is called 'macs'; known: params"):
+        made.failing(["macs > 5"])
+
+
+def test_numel_has_the_verb():
+    assert numel.compare(BASE, BASE).identical
