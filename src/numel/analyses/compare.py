@@ -167,8 +167,8 @@ def layers(
     if top is not None:
         columns.append(Column("count", "times", "integer"))
     for key in keys:
-        columns += [Column(f"{key}_{when}", f"{_TITLES[key]} {when}", _UNITS[key]) for when in ("before", "after")]
-        columns.append(Column(f"{key}_difference", "difference", _UNITS[key]))
+        columns.append(Column(f"{key}_difference", f"Δ {_TITLES[key]}", _UNITS[key], help="after less before"))
+        columns += [Column(f"{key}_{when}", when, _UNITS[key]) for when in ("before", "after")]
     rows = [_row(found, paths, keys, top is not None) for found, paths in groups.items()]
     at = [i for i, column in enumerate(columns) if column.key.endswith("_difference")]
     rows.sort(key=lambda row: [-abs(number(row[i]) or 0) for i in at])
@@ -188,7 +188,7 @@ def _row(found: tuple[Any, ...], paths: Sequence[str], keys: Sequence[str], coun
     cells: list[Cell] = [_label(paths), kind, what, *([len(paths)] if counted else [])]
     for (before, after), key in zip(figures, keys, strict=True):
         p, q = _times(before, len(paths)), _times(after, len(paths))
-        cells += [p, q, difference(p, q, _UNITS[key])]
+        cells += [difference(p, q, _UNITS[key]), p, q]
     return tuple(cells)
 
 
