@@ -13,19 +13,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from numel.api import compare, count, formula, load, plot, read, summary, trace
+    from numel.api import compare, count, formula, load, monitor, plot, read, summary, trace
     from numel.errors import NumelError
     from numel.facts.inputs import Inputs
     from numel.version import __version__
 
-__all__ = ["Inputs", "NumelError", "__version__", "compare", "count", "formula", "load", "plot", "read", "summary",
-           "trace"]  # fmt: skip
+__all__ = ["Inputs", "NumelError", "__version__", "compare", "count", "formula", "load", "monitor", "plot", "read",
+           "summary", "trace"]  # fmt: skip
 
 _HOME = {
     "Inputs": "numel.facts.inputs",
     "NumelError": "numel.errors",
     "__version__": "numel.version",
-    **dict.fromkeys(("compare", "count", "formula", "load", "plot", "read", "summary", "trace"), "numel.api"),
+    **dict.fromkeys(
+        ("compare", "count", "formula", "load", "monitor", "plot", "read", "summary", "trace"), "numel.api"
+    ),
 }
 
 

@@ -18,7 +18,7 @@ from numel import collector
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
-from numel.results import Comparison, Report, Result, from_saved
+from numel.results import Comparison, Report, Result, Watch, from_saved
 from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numel.facts.inputs import Inputs
     from numel.tracing import Training
 
-__all__ = ["compare", "count", "formula", "load", "plot", "read", "summary", "trace"]
+__all__ = ["compare", "count", "formula", "load", "monitor", "plot", "read", "summary", "trace"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Options = Mapping[str, Any]
@@ -279,6 +279,29 @@ def formula(*operators: Any) -> Callable[[F], F]:
     return formula(*operators)
 
 
+def monitor(model: Any, sink: Any = None) -> Watch:
+    """Watch the structure of a model while it trains: a layer that is replaced, a parameter that is resized, frozen,
+    moved to another device or type, tied or untied, and what is added or removed.
+
+    `observe(step)` looks at the model as it is then; nothing is attached to it. `sink` is a path of JSON Lines, which
+    gets each change when it is seen, or a callable, or a `numel.monitoring.Sink`. As a context manager it closes
+    itself. `history` is a result: it is shown, saved and drawn, and `numel.load` reads the JSON Lines as one.
+
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    >>> with monitor(model) as watched:
+    ...     for step in range(3):
+    ...         if step == 2:
+    ...             _ = model[0].weight.requires_grad_(False)
+    ...         _ = watched.observe(step)
+    >>> [(seen.step, seen.kind, seen.path) for seen in watched.history.changes]
+    [(2, 'frozen', '0.weight')]
+    """
+    if not callable(getattr(model, "named_modules", None)):
+        raise TargetError(f"monitor: {type(model).__name__}; expected a live torch.nn.Module")
+    return Watch(model, sink)
+
+
 def load(path: str | os.PathLike[str]) -> Result:
     """A result that `save` wrote as `.json`, of this version or an older one. Needs no torch.
 
@@ -289,13 +312,33 @@ def load(path: str | os.PathLike[str]) -> Result:
     except TypeError as error:
         raise TargetError(f"load: {path!r}: expected the path of a result that numel saved") from error
     try:
-        saved = json.loads(place.read_text(encoding="utf-8"))
+        text = place.read_text(encoding="utf-8")
+        saved = _run(text) if place.suffix == ".jsonl" else json.loads(text)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
         raise TargetError(f"{printable(place)}: {reason}; expected a result that numel saved") from error
     except RecursionError as error:
         raise SchemaError(f"{printable(place)}: nested too deep; expected a result that numel saved") from error
     return from_saved(saved, printable(place))
+
+
+def _run(text: str) -> Any:
+    """The lines that a monitor wrote, as a saved history; what a run that was killed left unfinished is left out."""
+    kept: dict[str, Any] = {"schema": None, "kind": "history"}
+    facts: dict[str, Any] = {"target": "", "samples": [], "changes": []}
+    for line in text.splitlines():
+        try:
+            held = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(held, dict):
+            continue
+        if "schema" in held:
+            kept["schema"], facts["target"] = held["schema"], held.get("target", "")
+        for name in ("sample", "change"):
+            if name in held:
+                facts[f"{name}s"].append(held[name])
+    return {**kept, "facts": facts}
 
 
 def _report(path: Path) -> Report:

@@ -15,11 +15,14 @@ import numel
 from numel.errors import SchemaError, TargetError
 from numel.facts import (
     CallRecord,
+    Change,
     Histogram,
     MemoryEvent,
     ModuleRecord,
     Note,
     OpRecord,
+    Sample,
+    Seen,
     Snapshot,
     TensorRecord,
     TensorSpec,
@@ -28,7 +31,7 @@ from numel.facts import (
     dtype,
 )
 from numel.facts.schema import SCHEMA, upgraded
-from numel.results import Comparison, Count, Explanation, Formulas, Report, Result, from_saved
+from numel.results import Comparison, Count, Explanation, Formulas, History, Report, Result, from_saved
 
 SCHEMA_FILE = Path(numel.__file__).parent / "facts" / "schema.json"
 F32 = dtype("f32")
@@ -53,6 +56,8 @@ RESULTS: dict[str, Result] = {
     "explanation": report().explain("fc"),
     "whole explanation": report().explain(),
     "formulas": Formulas.registered("aten.mm"),
+    "history": History((Sample(0, 1.5, Totals(params=6)), Sample(4, 2.5, Totals(params=9))),
+                       (Seen(4, 2.5, Change("reshaped", "w", (2, 3), (3, 3))),), "net.Net"),
     "comparison": Comparison((report(), Report(report().snapshot)), ("a", "b"), {"accuracy": (0.5, 0.25)}),
 }
 

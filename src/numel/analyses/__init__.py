@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         embedding,
         explain,
         groups,
+        history,
         layers,
         memory,
         params,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["active", "adapters", "alignment", "arrange", "charts", "compare", "cost", "embedding", "explain", "groups",
-           "layers", "memory", "params", "summary"]  # fmt: skip
+           "history", "layers", "memory", "params", "summary"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

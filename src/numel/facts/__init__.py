@@ -4,6 +4,7 @@ from numel.facts.change import Change, ChangeKind
 from numel.facts.difference import ValueDifference
 from numel.facts.dtype import DType, dtype, dtype_of, known_dtypes
 from numel.facts.histogram import Histogram
+from numel.facts.history import Sample, Seen
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import ModuleRecord, Snapshot, above_of
@@ -26,6 +27,6 @@ __all__ = [
     "OUTSIDE",
     "WAYS_OUT",
     "CallRecord", "Change", "ChangeKind", "DType", "Failure", "Histogram", "MemoryEvent", "ModuleRecord", "Note",
-    "OpRecord", "Part", "Phase", "Provenance", "Snapshot", "TensorRecord", "TensorSpec", "Totals", "Trace",
-    "ValueDifference", "above_of", "dtype", "dtype_of", "known_dtypes", "tensors_in",
+    "OpRecord", "Part", "Phase", "Provenance", "Sample", "Seen", "Snapshot", "TensorRecord", "TensorSpec", "Totals",
+    "Trace", "ValueDifference", "above_of", "dtype", "dtype_of", "known_dtypes", "tensors_in",
 ]  # fmt: skip

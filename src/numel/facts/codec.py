@@ -13,9 +13,11 @@ from math import isfinite, prod
 from typing import Any, NoReturn, TypeVar, get_args
 
 from numel.errors import SchemaError
+from numel.facts.change import Change, ChangeKind, State
 from numel.facts.difference import ValueDifference
 from numel.facts.dtype import DType, Kind
 from numel.facts.histogram import Histogram
+from numel.facts.history import Sample, Seen
 from numel.facts.note import Level, Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
@@ -106,6 +108,44 @@ def _difference(
 
 def _float(value: Any) -> Json:
     return repr(value) if isinstance(value, float) and not isfinite(value) else value
+
+
+def encode_sample(sample: Sample) -> Json:
+    """Totals at a step as JSON values."""
+    return [sample.step, sample.time, asdict(sample.totals)]
+
+
+def encode_seen(seen: Seen) -> Json:
+    """A change at a step as JSON values."""
+    states = (list(each) if isinstance(each, tuple) else each for each in (seen.change.before, seen.change.after))
+    return [seen.step, seen.time, seen.change.kind, seen.change.path, *states]
+
+
+def decode_history(facts: Any, where: str = "saved result") -> tuple[tuple[Sample, ...], tuple[Seen, ...]]:
+    """A history again: {"samples": […], "changes": […]}. Raises as `decode` does.
+
+    >>> seen = Seen(3, 0.5, Change("reshaped", "w", (2,), (3,)))
+    >>> decode_history({"samples": [], "changes": [encode_seen(seen)]})[1] == (seen,)
+    True
+    """
+    with _taken(where):
+        samples = tuple(
+            Sample(_whole(step), _real(time), Totals(**{name: _whole(value) for name, value in totals.items()}))
+            for step, time, totals in facts["samples"]
+        )
+        changes = tuple(
+            Seen(_whole(step), _real(time), Change(_one_of(ChangeKind, kind), _text(path), _state(x), _state(y)))
+            for step, time, kind, path, x, y in facts["changes"]
+        )
+        return samples, changes
+
+
+def _state(value: Json) -> State:
+    if isinstance(value, list):
+        return _sizes(value)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    _damaged(value, "a shape, a word or a flag")
 
 
 def encode_count(target: str, totals: Totals, notes: Sequence[Note], guessed: bool) -> dict[str, Json]:

@@ -1,0 +1,101 @@
+"""A model watched while it changes: what it is made of at each step, never what it was remembered to be."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from numel.errors import InputsError
+from numel.facts import Sample, Seen
+from numel.monitoring.sinks import Callback, JsonLines, Sink
+from numel.monitoring.state import State, changes, look
+from numel.sources.live import totals
+
+__all__ = ["Monitor", "Sink"]
+
+
+class Monitor:
+    """Sees what changed in a model's structure from one `observe` to the next; see `numel.monitor`,
+    which gives one that knows its `history`.
+
+    It holds the model and weak references to its parts: a part that is taken out is free to go.
+    """
+
+    def __init__(self, model: Any, sink: Sink | Callable[[Any], None] | str | os.PathLike[str] | None = None) -> None:
+        self._model: Any | None = model
+        self._state: State | None = None
+        self._samples: list[Sample] = []
+        self._changes: list[Seen] = []
+        self._last: tuple[int, float] | None = None
+        self._sink: Sink | None = _sink(sink)
+        self.target = f"{type(model).__module__}.{type(model).__qualname__}"
+        if self._sink is not None:
+            self._sink.begin(self.target)
+
+    def observe(self, step: int) -> tuple[Seen, ...]:
+        """Look at the model now; what changed since the last look is returned, and is in `history`.
+
+        Raises `InputsError` for a step that is none or goes back, and after `close`.
+        """
+        if self._model is None:
+            raise InputsError("monitor: closed; open another one to go on")
+        if type(step) is not int or step < 0 or (self._last is not None and step < self._last[0]):
+            since = f" from {self._last[0]} on" if self._last is not None else ""
+            raise InputsError(f"monitor: step {step!r}; expected an integer{since or ' from 0 on'}")
+        now = time.time()
+        state = look(self._model, self._state)
+        found: tuple[Seen, ...] = ()
+        if state is not self._state:
+            if self._state is not None:
+                found = tuple(Seen(step, now, change) for change in changes(self._state, state))
+            self._state = state
+            sample = Sample(step, now, totals(self._model))
+            self._changes += found
+            if not self._samples or sample.totals != self._samples[-1].totals:
+                self._samples.append(sample)
+                if self._sink is not None:
+                    self._sink.write(sample)
+            if self._sink is not None:
+                for each in found:
+                    self._sink.write(each)
+        self._last = step, now
+        return found
+
+    def seen(self) -> tuple[tuple[Sample, ...], tuple[Seen, ...]]:
+        """The totals where they changed, with those of the last look, and every change so far."""
+        samples = list(self._samples)
+        if samples and self._last is not None and self._last[0] != samples[-1].step:
+            samples.append(Sample(*self._last, samples[-1].totals))
+        return tuple(samples), tuple(self._changes)
+
+    def close(self) -> None:
+        """Let go of the model and write what is left. Closing twice is closing once."""
+        if self._model is None:
+            return
+        self._model = None
+        if self._sink is not None:
+            samples, _ = self.seen()
+            if len(samples) > len(self._samples):
+                self._sink.write(samples[-1])
+            self._sink.end()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:  # fmt: skip
+        self.close()
+
+
+def _sink(given: Any) -> Sink | None:
+    if given is None or isinstance(given, Sink):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return JsonLines(given)
+    if callable(given):
+        return Callback(given)
+    raise InputsError(f"monitor: sink {type(given).__name__}; expected a path of .jsonl, a callable or a Sink")

@@ -1,0 +1,75 @@
+"""A model over time, as `numel.monitor` saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numel import analyses
+from numel.document import Block, Document, Heading, Text
+from numel.facts import Sample, Seen
+from numel.facts.codec import decode_history, encode_sample, encode_seen
+from numel.facts.schema import SCHEMA
+from numel.monitoring import Monitor
+from numel.views import Viewable, takes_none
+
+
+@dataclass(frozen=True, repr=False)
+class History(Viewable):
+    """`samples` are totals where they changed, the first and the last; `changes` what happened to the structure, each
+    with its `step`, `kind` and `path`.
+
+    >>> from numel.facts import Change, Totals
+    >>> History((Sample(0, 0.0, Totals(params=6)),), (Seen(3, 1.0, Change("frozen", "w", True, False)),)).steps
+    (0, 3)
+    """
+
+    samples: tuple[Sample, ...] = ()
+    changes: tuple[Seen, ...] = ()
+    target: str = ""
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The first and the last step of which something is known."""
+        steps = [*(each.step for each in self.samples), *(each.step for each in self.changes)]
+        return (min(steps), max(steps)) if steps else (0, 0)
+
+    def document(self, **display: Any) -> Document:
+        """The totals where they changed, and every change."""
+        takes_none(display)
+        first, last = self.steps
+        blocks: list[Block] = [Heading(self.target.rpartition(".")[2] or "history", 1)]
+        if not self.changes:
+            blocks.append(Text(f"Nothing changed from step {first} to step {last}."))
+        blocks.append(analyses.history.totals(self.samples))
+        if self.changes:
+            blocks.append(analyses.history.changes(self.changes))
+        return Document(tuple(blocks))
+
+    def whole(self, **display: Any) -> Document:
+        """The same with lines of what grew or shrank."""
+        title, *rest = self.document(**display).blocks
+        return Document((title, *analyses.history.lines(self.samples), *rest))
+
+    def saved(self) -> Mapping[str, Any]:
+        """What is read back is all there is."""
+        facts = {"target": self.target, "samples": [encode_sample(each) for each in self.samples],
+                 "changes": [encode_seen(each) for each in self.changes]}  # fmt: skip
+        return {"schema": SCHEMA, "kind": "history", "target": self.target, "steps": list(self.steps), "facts": facts}
+
+    @classmethod
+    def from_saved(cls, saved: Mapping[str, Any], where: str) -> History:
+        """The history again. Raises `SchemaError` for what `saved` did not write."""
+        samples, changes = decode_history(saved["facts"], where)
+        target = saved["facts"].get("target", "")
+        return cls(samples, changes, target if isinstance(target, str) else "")
+
+
+class Watch(Monitor):
+    """A monitor with the history of what it saw."""
+
+    @property
+    def history(self) -> History:
+        """What was seen so far."""
+        return History(*self.seen(), self.target)
