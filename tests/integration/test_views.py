@@ -215,6 +215,20 @@ def test_values_that_are_no_numbers_are_counted_apart_and_said():
     assert "1 NaN and 2 infinite" in report.chart("histogram").caption
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 3e38), (torch.float64, 1e308), (torch.bfloat16, 3e38),
+                                                (torch.float16, 6e4)])  # fmt: skip
+def test_no_value_is_lost_however_far_apart_they_are(dtype: Any, largest: float):
+    """From -x to x the width of the range is twice the largest float of the type."""
+    model = torch.nn.Linear(4, 2, bias=False).to(dtype)
+    model.weight.data = torch.tensor([[largest, -largest, 0, 1], [-1, 0.5, 1e-38, largest]], dtype=dtype)
+    found = numel.read(model, values=True).histograms[0]
+    assert sum(found.counts) == found.numel == 8
+    assert (found.counts[0], found.counts[-1]) == (1, 2)
+    edges = [low for low, _, _ in found.bins()]
+    assert edges == sorted(edges)
+    numel.plot(numel.read(model, values=True), "histogram")
+
+
 @pytest.mark.parametrize("value", [0.0, 3.5, float("nan")])
 def test_one_value_everywhere_is_one_bin(value: float):
     model = torch.nn.Linear(4, 2, bias=False)

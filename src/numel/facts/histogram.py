@@ -34,5 +34,5 @@ class Histogram:
         if low == high:
             half = abs(low) / 2 or 0.5
             low, high = low - half, high + half
-        edges = [low + (high - low) * i / n for i in range(n)] + [high]
+        edges = [low * (1 - i / n) + high * (i / n) for i in range(n)] + [high]  # low and high may be too far apart
         yield from zip(edges[:-1], edges[1:], self.counts, strict=True)

@@ -19,6 +19,7 @@ from numel.sources.bytes import printable
 BINS = 64  # of one tensor
 ALL_BINS = 128  # of all parameters together
 _PIECE = 1 << 22  # elements at once: torch counts in float32, which is exact up to 2²⁴
+_SMALLER = 2.0**-20  # exact but for the smallest floats, which share a bin with zero then
 
 Named = Sequence[tuple[str, Callable[[], Any]]]
 
@@ -168,6 +169,13 @@ def _count(known: Any, low: float, high: float, counts: list[int]) -> None:
     if low == high:  # all in one; torch would choose a range of its own
         counts[len(counts) // 2] += int(known.numel())
         return
-    if known.numel():
-        for i, n in enumerate(known.histc(len(counts), low, high).tolist()):
-            counts[i] += int(n)
+    if not known.numel():
+        return
+    import torch
+
+    if not (high - low) * len(counts) * 2 <= torch.finfo(known.dtype).max:  # what torch computes on the way
+        known, low, high = known * _SMALLER, low * _SMALLER, high * _SMALLER
+    found = [int(n) for n in known.histc(len(counts), low, high).tolist()]
+    assert sum(found) == known.numel(), "a value outside of all bins"
+    for i, n in enumerate(found):
+        counts[i] += n
