@@ -226,7 +226,6 @@ def test_no_value_is_lost_however_far_apart_they_are(dtype: Any, largest: float)
     assert (found.counts[0], found.counts[-1]) == (1, 2)
     edges = [low for low, _, _ in found.bins()]
     assert edges == sorted(edges)
-    numel.plot(numel.read(model, values=True), "histogram")
 
 
 @pytest.mark.parametrize("value", [0.0, 3.5, float("nan")])
