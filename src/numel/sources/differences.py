@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 from numel.errors import TargetError
@@ -87,7 +87,7 @@ def _difference(before: str, after: str, x: Any, y: Any) -> ValueDifference:
     return ValueDifference(
         before, after, largest, largest / first_largest if first_largest else (0.0 if not largest else float("inf")),
         sqrt(squares), sqrt(squares / first_squares) if first_squares else (0.0 if not squares else float("inf")),
-        max(-1.0, min(1.0, product / norms)) if norms else None,
+        max(-1.0, min(1.0, product / norms)) if norms and isfinite(norms) else None,
         _rank(x, y, squares) if differing and not odd else None, odd, differing,
     )  # fmt: skip
 
@@ -100,6 +100,8 @@ def _rank(x: Any, y: Any, squares: float) -> int | None:
     if x.dim() != 2 or min(x.shape) < _LEAST_SIDE or not squares:
         return None
     apart = y.to(x.device).float() - x.float()
+    if not bool(apart.isfinite().all()):  # beyond single precision
+        return None
     looked = min(_MOST_RANK + _SPARE, min(apart.shape))
     dice = torch.Generator().manual_seed(0)  # of its own: the process's random state stays as it is
     subspace = torch.randn(apart.shape[1], looked, generator=dice).to(apart.device)
