@@ -83,9 +83,21 @@ def test_the_timeline_is_at_its_highest_where_the_report_says(trained: Report):
     assert heights.index(max(heights)) == chart.marks[0].row
     assert chart.marks[0].text.startswith("peak")
     at = chart.data.rows[chart.marks[0].row]
+    assert number(chart.data.rows[chart.marks[0].row][chart.index("live")]) == trained.peak_nbytes
     by_category = {key: number(at[chart.index(key)]) for key in chart.y if number(at[chart.index(key)])}
     assert trained.peak is not None
     assert by_category == dict(trained.peak.by_category)
+
+
+def test_a_peak_that_is_a_lower_bound_is_one_in_the_picture_too():
+    """The workspace of an LSTM's kernel is not known on meta: the summary says so, and the timeline must, too."""
+    report = numel.summary(torch.nn.LSTM(4, 4), "f32[3,2,4]", backward=True)
+    peak = next(row for row in report.document().tables[1].rows if row[0] == "Peak of live bytes")
+    assert peak[1].mark == "≥"  # type: ignore[union-attr]
+    from numel.render.chart_tables import marks
+
+    assert ": ≥ " in marks(report.chart("timeline"))[0]
+    assert "≥" in report.text("html").split('id="data">', 1)[1] or "\\u2265" in report.text("html")
 
 
 def test_lines_follow_the_model_and_areas_end_at_its_total(trained: Report):

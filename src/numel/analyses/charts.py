@@ -10,7 +10,7 @@ from typing import Any
 
 from numel.analyses.arrange import chosen, number, ordered
 from numel.analyses.layers import Layer
-from numel.analyses.memory import Peak
+from numel.analyses.memory import CATEGORIES, Peak
 from numel.analyses.params import held
 from numel.document import Cell, Chart, ChartKind, Column, Mark, Quantity, Table, marked
 from numel.document.table import Unit
@@ -149,7 +149,7 @@ def heatmap(rows: Sequence[Layer], *, value: str | None) -> Chart:
 
 def timeline(table: Table, peak: Peak) -> Chart:
     """Live bytes operator by operator, by what they are, with the peak pointed out. `table`: `memory.timeline`."""
-    keys = [column.key for column in table.columns if column.unit == "bytes"]
+    keys = [column.key for column in table.columns if column.key in CATEGORIES]
     step = _at(table, "step")
     rows = [i for i, row in enumerate(table.rows) if row[step] == peak.op + 1]
     marks = tuple(Mark(i, f"peak in {peak.path}" if peak.path else "peak") for i in rows[:1])

@@ -117,9 +117,10 @@ def peak(snapshot: Snapshot, trace: Trace) -> Peak:
     return Peak(nbytes, at.op, path, {name: held for name, held in kinds.items() if held})
 
 
-def timeline(snapshot: Snapshot, trace: Trace) -> Table:
+def timeline(snapshot: Snapshot, trace: Trace, *, at_least: bool = False, about: bool = False) -> Table:
     """What lives at each operator, where that is the most during it: a row per operator that allocates or frees, and
-    one, step 0, for what is there before. The columns are bytes by the categories of `MemoryEvent`."""
+    one, step 0, for what is there before. The columns are bytes by the categories of `MemoryEvent`, with the sign that
+    all bytes of the step carry."""
     places = charged(snapshot, trace)
     now = dict.fromkeys(CATEGORIES, 0)
     for event in trace.events:
@@ -138,7 +139,7 @@ def timeline(snapshot: Snapshot, trace: Trace) -> Table:
     columns = (
         Column("step", "operator, in order", "integer"), Column("operator", "operator"),
         Column("path", "layer", "path"), Column("phase", "phase"),
-        *(Column(names[i], CATEGORIES[names[i]], "bytes") for i in there),
+        Column("live", "all together", "bytes"), *(Column(names[i], CATEGORIES[names[i]], "bytes") for i in there),
     )  # fmt: skip
 
     def head(op: int) -> tuple[Cell, ...]:
@@ -147,5 +148,8 @@ def timeline(snapshot: Snapshot, trace: Trace) -> Table:
         record = trace.ops[op]
         return (op + 1, record.name, places[record.call] if record.call >= 0 else "", record.phase)
 
-    rows = tuple((*head(op), *(held[i] for i in there)) for op, (_, held) in sorted(highest.items()))
+    rows = tuple(
+        (*head(op), *(marked(n, "bytes", at_least=at_least, about=about) for n in (live, *(held[i] for i in there))))
+        for op, (live, held) in sorted(highest.items())
+    )
     return Table("Live bytes, operator by operator", columns, rows)

@@ -132,13 +132,20 @@ def trained(
     if optimizer is not None:
         rows.append(("Optimizer step, elementwise", _fact(optimizer.total.cell("elementwise"))))
     rows.append(("Saved for backward", _fact(saved.cell(""), "bytes")))
-    unseen = back.unseen > 0 or there.unseen > 0 or saved.at_least
-    unseen |= optimizer is not None and optimizer.total.unseen > 0
+    unseen, about = bounds(forward, backward, optimizer, saved)
     rows.append(("Peak of live bytes", Quantity(peak.nbytes, "bytes", unseen, about)))
     for name, title in CATEGORIES.items():
         if peak.by_category.get(name):
             rows.append((f"of which {title}", Quantity(peak.by_category[name], "bytes", unseen, about)))
     return rows
+
+
+def bounds(forward: Costs, backward: Costs, optimizer: Costs | None, saved: Saved) -> tuple[bool, bool]:
+    """Whether the bytes of a training step are lower bounds, and whether another draw makes more or less of them."""
+    back, there = backward.total, forward.total
+    unseen = back.unseen > 0 or there.unseen > 0 or saved.at_least
+    unseen |= optimizer is not None and optimizer.total.unseen > 0
+    return unseen, back.about or there.about
 
 
 def _fact(cell: Cell, unit: Unit = "ops") -> Cell:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from numel.document import Cell, Chart, Column, Quantity, Table
 from numel.document.table import Unit
-from numel.render.charts import Branch, bars, branches, number, numbers, words
+from numel.render.charts import Branch, bars, branches, number, numbers, sign_of, words
 from numel.render.text import cell_text
 
 MOST = 30
@@ -49,10 +49,12 @@ def marks(chart: Chart) -> list[str]:
     said = []
     for mark in chart.marks:
         row = chart.data.rows[mark.row]
-        known = [value for key in chart.y if (value := number(row[chart.index(key)])) is not None]
-        unit = chart.column(chart.y[0]).unit
-        total = sum(known) if chart.kind in ("area", "timeline") else next(iter(known), None)
-        said.append(f"{mark.text}: {cell_text(whole(total), unit, short=True)}")
+        keys = chart.y if chart.kind in ("area", "timeline") else chart.y[:1]
+        cells = [row[chart.index(key)] for key in keys]
+        known = [value for cell in cells if (value := number(cell)) is not None]
+        sign = sign_of(cells, partial=len(known) < len(cells))
+        total = quantity(sum(known) if known else None, chart.column(chart.y[0]).unit, sign)
+        said.append(f"{mark.text}: {cell_text(total, short=True)}")
     return said
 
 

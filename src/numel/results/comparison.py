@@ -10,7 +10,7 @@ from typing import Any
 from numel import analyses
 from numel.analyses.alignment import Alignment
 from numel.analyses.compare import Figure
-from numel.document import Block, Callout, Document, Heading, Text
+from numel.document import Block, Callout, Document, Heading, Quantity, Text, marked
 from numel.errors import SchemaError, ViewError
 from numel.facts import Change, Totals, ValueDifference
 from numel.facts.codec import decode_differences, encode_differences
@@ -202,9 +202,6 @@ class Comparison(Viewable):
 
 
 def _figure(report: Report, key: str, name: str) -> Any:
-    from numel.document import Quantity
-    from numel.document.table import marked
-
     if key in ("trainable", "tied") and not analyses.compare.is_typed(report.snapshot):
         return None  # a file does not say
     if name.startswith("totals."):
@@ -217,12 +214,11 @@ def _figure(report: Report, key: str, name: str) -> Any:
     if key == "saved_nbytes":
         return None if report.saved_for_backward is None else report.saved_for_backward.cell("")
     value = getattr(report, name)
-    if key == "peak_nbytes" and value is not None and not report.exact:
-        return Quantity(value, "bytes", at_least=True)
+    if key == "peak_nbytes" and value is not None:
+        least, about = report.peak_bounds
+        return marked(value, "bytes", at_least=least, about=about)
     return value
 
 
 def _plain(cell: Any) -> Any:
-    from numel.document import Quantity
-
     return cell.value if isinstance(cell, Quantity) else cell

@@ -186,6 +186,13 @@ class Report(Viewable):
         return None if self.peak is None else self.peak.nbytes
 
     @property
+    def peak_bounds(self) -> tuple[bool, bool]:
+        """Whether the peak is a lower bound, and whether it may be more or less with other random values."""
+        if self.backward is None or self.saved_for_backward is None:
+            return False, False
+        return analyses.summary.bounds(self.costs, self.backward, self.optimizer, self.saved_for_backward)
+
+    @property
     def activation_nbytes(self) -> int:
         """Bytes of all new tensors that the operators put out; 0 when there are none, as when nothing was traced."""
         return self.costs.total.activation_nbytes
@@ -356,7 +363,9 @@ class Report(Viewable):
         def timeline() -> Chart:
             if self.trace is None or self.peak is None or not self.trace.events:
                 raise ViewError("timeline: no training step was traced; ask for one with backward")
-            return charts.timeline(analyses.memory.timeline(self.snapshot, self.trace), self.peak)
+            least, about = self.peak_bounds
+            table = analyses.memory.timeline(self.snapshot, self.trace, at_least=least, about=about)
+            return charts.timeline(table, self.peak)
 
         makers: dict[ChartKind, Callable[..., Chart]] = {
             "bar": bar,

@@ -312,7 +312,7 @@ class Picture {
       ...(stacked ? { stackgroup: "all", fillcolor: `${paint(s)}cc` } : {}),
       line: { width: stacked ? 0.5 : 2, color: paint(s), shape: chart.kind === "timeline" ? "hv" : "linear", dash: stacked ? "solid" : ["solid", "dash", "dot", "dashdot"][Math.floor(s / PALETTE.length) % 4] },
       customdata: at.map((row) => ({ path: this.#pathOf(row) })),
-      hovertext: at.map((row, i) => (s === 0 || !stacked ? this.#stackHover(row, stacked ? sums[i] : null, columns) : "")),
+      hovertext: at.map((row) => (s === 0 || !stacked ? this.#stackHover(row, columns) : "")),
       hoverinfo: s === 0 || !stacked ? "text" : "skip",
     }));
     this.#legend(columns.length > 1 ? columns.map((column, s) => [column.title, paint(s)]) : []);
@@ -339,12 +339,12 @@ class Picture {
     return column ? this.rows.text(column, row) : "";
   }
 
-  #stackHover(row, sum, columns) {
+  #stackHover(row, columns) {
     const { rows } = this;
-    const about = rows.columns.filter((column) => !columns.includes(column)).map((column) => plain(shortened(rows.text(column, row), 80))).filter(Boolean);
-    const lines = columns.map((column) => `${plain(column.title)}: ${plain(rows.text(column, row, true))}`);
-    const total = sum === null || columns.length < 2 ? [] : [`<b>together: ${numberText(sum, columns[0].unit, true)}</b>`];
-    return [about.join(" · "), ...total, ...lines].join("<br>");
+    const said = (column) => `${plain(column.title)}: ${plain(shortened(rows.text(column, row, true), 80))}`;
+    const others = rows.columns.filter((column) => !columns.includes(column));
+    const about = others.filter((column) => !NUMERIC.has(column.unit)).map((column) => plain(shortened(rows.text(column, row), 80)));
+    return [about.filter(Boolean).join(" · "), ...others.filter((column) => NUMERIC.has(column.unit)).map(said), ...columns.map(said)].join("<br>");
   }
 
   // of rows that share a place on the screen the highest, and all that are pointed out
