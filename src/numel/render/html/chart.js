@@ -183,14 +183,13 @@ class Picture {
     const below = new Map();
     for (const row of drawn.slice(1)) below.set(rows.parents[row], (below.get(rows.parents[row]) || 0) + size(row));
     const text = (row) => rows.text(column, row, true);
-    const share = (row) => (size(0) ? numberText(size(row) / size(0), "share") : "");
     const { colors, scale, words } = this.#colors(drawn, below);
     const trace = {
       type: this.chart.kind, ids: drawn.map(String), labels: drawn.map((row) => plain(shortened(rows.label(row), 60))),
       parents: drawn.map((row) => (row === root ? "" : String(rows.parents[row]))),
       values: drawn.map((row) => Math.max(size(row), below.get(row) || 0)), branchvalues: "total", sort: false,
       text: drawn.map((row) => plain(text(row))), texttemplate: this.chart.kind === "sunburst" ? "%{label}" : "%{label}<br>%{text}",
-      hovertext: drawn.map((row) => this.#hover(row, share(row))), hoverinfo: "text",
+      hovertext: drawn.map((row) => this.#hover(row)), hoverinfo: "text",
       marker: {
         colors, ...scale,
         line: { color: drawn.map((row) => (row === this.chosen ? this.ink : this.paper)), width: drawn.map((row) => (row === this.chosen ? 3 : 1)) },
@@ -223,14 +222,15 @@ class Picture {
     return color === this.faint ? this.ink : typeof color === "string" ? (DEEP.has(color) ? "#fff" : "#111") : undefined;
   }
 
-  #hover(row, share) {
+  #hover(row) {
     const { rows, chart } = this;
-    const keys = [...new Set([this.size, ...chart.y, ...chart.color])];
+    const shares = rows.columns.filter((column) => column.unit === "share").map((column) => column.key);
+    const keys = [...new Set([this.size, ...shares, ...chart.y, ...chart.color])];
     const lines = keys.map((key) => {
       const column = this.#column(key);
       return `${plain(column.title)}: ${plain(shortened(rows.text(column, row), 80))}`;
     });
-    return [`<b>${plain(shortened(rows.path(row), 160))}</b>`, `${share} of the whole`, ...lines].join("<br>");
+    return [`<b>${plain(shortened(rows.path(row), 160))}</b>`, ...lines].join("<br>");
   }
 
   // one colour for each row: by words, or along a scale of numbers
