@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from numel.document import Cell, Chart, Column, Quantity, Table
-from numel.document.table import Unit
+from numel.document.table import Unit, about, at_least
 from numel.render.charts import Branch, bars, branches, number, numbers, sign_of, words
 from numel.render.text import cell_text
 
@@ -56,6 +56,21 @@ def marks(chart: Chart) -> list[str]:
         total = quantity(sum(known) if known else None, chart.column(chart.y[0]).unit, sign)
         said.append(f"{mark.text}: {cell_text(total, short=True)}")
     return said
+
+
+def remarks(chart: Chart) -> list[str]:
+    """What is said below a picture, whose lines and areas carry no signs: its caption, and that some of its numbers are
+    bounds.
+
+    >>> table = Table("t", (Column("n", "N", "count"), Column("m", "M", "count")), ((1, Quantity(2, at_least=True)),))
+    >>> remarks(Chart("c", "line", table, x="n", y=("m",), caption="a caption"))
+    ['a caption', '≥ some of these numbers are lower bounds']
+    """
+    cells = [row[chart.index(key)] for key in dict.fromkeys((*chart.y, *chart.color[:1])) for row in chart.data.rows]
+    least, more_or_less = any(map(at_least, cells)), any(map(about, cells))
+    said = [chart.caption] if chart.caption else []
+    said += ["≥ some of these numbers are lower bounds"] if least else []
+    return [*said, *(["≈ some of these numbers may be more or less"] if more_or_less else [])]
 
 
 def whole(value: int | float | None) -> int | float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log10
 
 from numel.document import Chart
-from numel.render.chart_tables import marks, quantity
+from numel.render.chart_tables import marks, quantity, remarks
 from numel.render.charts import bars, logarithmic, numbers
 from numel.render.figure.style import (
     HATCHES,
@@ -44,7 +44,7 @@ def bar(chart: Chart, sheet: Sheet) -> None:
     log = logarithmic(every)
     kinds = list(dict.fromkeys(group for group in drawn.groups if group))
     several = len(chart.y) > 1
-    sheet.caption([chart.caption, *marks(chart)])
+    sheet.caption([*remarks(chart), *marks(chart)])
     if several:
         sheet.legend([(title_text(chart.column(key)), PALETTE[s % 7], HATCHES[s % 7]) for s, key in enumerate(chart.y)])
     elif kinds:
@@ -97,7 +97,7 @@ def bar(chart: Chart, sheet: Sheet) -> None:
 def histogram(chart: Chart, sheet: Sheet) -> None:
     """Bins from where each begins to where it ends."""
     lows, highs, counts = numbers(chart, chart.x), numbers(chart, chart.x_end), numbers(chart, chart.y[0])
-    sheet.caption([chart.caption, *marks(chart)])
+    sheet.caption([*remarks(chart), *marks(chart)])
     log = logarithmic(counts)
     axes = sheet.axes(0.46, 0.1, below=0.34)
     base = min((count for count in counts if count), default=1.0) / 2 if log else 0.0

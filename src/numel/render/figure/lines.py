@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from numel.document import Chart
-from numel.render.chart_tables import marks
+from numel.render.chart_tables import marks, remarks
 from numel.render.charts import logarithmic, numbers, words
 from numel.render.figure.style import (
     INK,
@@ -41,7 +41,7 @@ def draw(chart: Chart, sheet: Sheet) -> None:
     xs = numbers(chart, chart.x)
     numeric = is_number(chart.column(chart.x)) and all(x is not None for x in xs)
     at = [float(xs[i] or 0.0) if numeric else float(i) for i in kept]
-    sheet.caption([chart.caption])
+    sheet.caption(remarks(chart))
     if len(chart.y) > 1:
         titles = [title_text(chart.column(key)) for key in chart.y]
         sheet.legend([(title, PALETTE[s % 7], "") for s, title in enumerate(titles)])

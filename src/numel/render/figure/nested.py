@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numel.document import Chart
 from numel.document.table import Unit
 from numel.extras import need
-from numel.render.chart_tables import marks, quantity, whole
+from numel.render.chart_tables import marks, quantity, remarks, whole
 from numel.render.charts import Branch, branches, logarithmic, number, words
 from numel.render.figure.style import (
     OTHER,
@@ -108,7 +108,7 @@ def draw(chart: Chart, sheet: Sheet) -> None:
     unit = chart.column(chart.y[0]).unit
     total = cell_text(quantity(sum(root.size for root in roots), unit, parts[0].sign), short=True)
     said = f"{axis_title(chart, chart.y[0], False)}: {total} in all; {paint.said}"
-    sheet.caption([said, chart.caption, *marks(chart)])
+    sheet.caption([said, *remarks(chart), *marks(chart)])
     sheet.legend(paint.legend)
     axes = sheet.axes(0.0, 0.06)
     axes.set_axis_off()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from numel.document import Chart
 from numel.document.table import Unit
 from numel.extras import need
-from numel.render.chart_tables import marks, whole
+from numel.render.chart_tables import marks, remarks, whole
 from numel.render.charts import logarithmic, numbers, words
 from numel.render.figure.style import (
     INK,
@@ -45,7 +45,7 @@ def scatter(chart: Chart, sheet: Sheet) -> None:
     kinds = words(chart, chart.color[0]) if chart.color else [""] * len(xs)
     points = [(x, y, i) for i, (x, y) in enumerate(zip(xs, ys, strict=True)) if x is not None and y is not None]
     left_out = len(xs) - len(points)
-    sheet.caption([chart.caption, f"{left_out} without both numbers are not drawn" if left_out else ""])
+    sheet.caption([*remarks(chart), f"{left_out} without both numbers are not drawn" if left_out else ""])
     counts: dict[str, int] = {}
     for _, _, i in points:
         counts[kinds[i]] = counts.get(kinds[i], 0) + 1
@@ -132,7 +132,7 @@ def heatmap(chart: Chart, sheet: Sheet) -> None:
     known = [value for value in values if value is not None and (value > 0 or not log)]
     said = f"{axis_title(chart, chart.color[0], log)}: {_figure(min(known, default=0.0), unit)} light to "
     said += f"{_figure(max(known, default=0.0), unit)} dark"
-    sheet.caption([chart.caption, said, f"{hidden} rows or columns are not drawn" if hidden else "", *marks(chart)])
+    sheet.caption([*remarks(chart), said, f"{hidden} rows or columns are not drawn" if hidden else "", *marks(chart)])
     shown = names(rows, sheet.width * 0.34)
     left = max(inches(name, SIZE) for name in shown) + 0.08
     axes = sheet.axes(left, 0.04, below=0.34)

@@ -18,6 +18,7 @@ from typing import Any
 from numel.document import Callout, Chart, Document, Heading, Table, Text
 from numel.extras import need
 from numel.render import assert_never
+from numel.render.chart_tables import remarks
 from numel.render.html.data import Data
 from numel.render.text import cell_text, fact_text, printable
 
@@ -147,10 +148,9 @@ def _table(table: Table, anchor: str, data: Data) -> str:
 def _chart(chart: Chart, anchor: str, data: Data) -> str:
     number = data.chart(chart)
     head = f'<h2 id="{anchor}-title">{_text(chart.title)}</h2>'
-    return (
-        f'<section id="{anchor}" class="card wide" aria-labelledby="{anchor}-title">{head}'
-        f'<div class="chart" data-chart="{number}" data-kind="{chart.kind}"></div>{_caption(chart.caption)}</section>'
-    )
+    place = f'<div class="chart" data-chart="{number}" data-kind="{chart.kind}"></div>'
+    below = _caption(" · ".join(remarks(chart)))
+    return f'<section id="{anchor}" class="card wide" aria-labelledby="{anchor}-title">{head}{place}{below}</section>'
 
 
 def _caption(text: str) -> str:

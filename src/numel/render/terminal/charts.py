@@ -9,7 +9,7 @@ from rich.segment import Segment
 
 from numel.document import Chart
 from numel.document.table import Unit
-from numel.render.chart_tables import marks, pivot, quantity, whole
+from numel.render.chart_tables import marks, pivot, quantity, remarks, whole
 from numel.render.charts import bars, branches, logarithmic, numbers, shortened, words
 from numel.render.terminal import tables
 from numel.render.terminal.pieces import BAR, BOLD, DIM, PLAIN, Line, lines_of, share_bar, trimmed
@@ -42,9 +42,8 @@ def picture(chart: Chart, width: int) -> Iterator[Line]:
             yield from _scatter(chart, width)
         case _:
             yield from _plots(chart, width)
-    for text in (chart.caption, *marks(chart)):
-        if text:
-            yield from lines_of(text, width, DIM)
+    for text in (*remarks(chart), *marks(chart)):
+        yield from lines_of(text, width, DIM)
 
 
 def _bars(chart: Chart, width: int) -> Iterator[Line]:
