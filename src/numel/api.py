@@ -88,6 +88,16 @@ def summary(
     if mode not in MODES:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
     found = resolve(target, options=options, trust_remote_code=trust_remote_code)
+    return _summarised(
+        found, target, inputs, mode=mode, backward=backward, loss=loss, optimizer=optimizer, every_block=every_block
+    )
+
+
+def _summarised(
+    found: Resolved, target: Any, inputs: Any, *, mode: str = "auto", backward: bool = False,
+    loss: Callable[[Any], Any] | None = None, optimizer: Any = None, every_block: bool = False,
+) -> Report:  # fmt: skip
+    """What `summary` says of a target that was resolved already."""
     if found.model is None and inputs is not None:
         what = "a saved result, which can not run again" if found.saved is not None else "tensors but no forward"
         raise InputsError(f"{printable(str(target))}: {what}; leave the inputs out")
@@ -152,8 +162,7 @@ def plot(result: Any, kind: ChartKind | None = None, inputs: Any = None, **optio
         result = pictured(result, kind, inputs)
     elif inputs is not None:
         raise InputsError("plot: a result has run already; leave the inputs out, or give the model itself")
-    figure: Figure = draw(result.chart(kind, **options))
-    return figure
+    return draw(result.chart(kind, **options))
 
 
 def compare(
@@ -180,7 +189,7 @@ def compare(
     for what, given in (("names", names), *((metric or {}).items())):
         if given is not None and len(given) != len(targets):
             raise InputsError(f"{what}: {len(given)} given for {len(targets)} targets")
-    reports = tuple(each if isinstance(each, Report) else _compared(each, inputs, running) for each in targets)
+    reports = tuple(each if isinstance(each, Report) else _compared(each, inputs, **running) for each in targets)
     chosen = tuple(names) if names is not None else _told_apart(targets, reports)
     made = Comparison(reports, chosen, {name: tuple(numbers) for name, numbers in (metric or {}).items()})
     return _with_differences(made, targets) if values else made
@@ -211,12 +220,17 @@ def _read_from(target: Any) -> Any:
     return target
 
 
-def _compared(target: Any, inputs: Any, running: Mapping[str, Any]) -> Report:
+def _compared(
+    target: Any, inputs: Any, *, mode: str = "auto", options: Options | None = None, trust_remote_code: bool = False,
+    **running: Any,
+) -> Report:  # fmt: skip
     """A report of a target; what has no forward, as a file, is compared without inputs."""
-    found = resolve(target, **{name: running[name] for name in ("options", "trust_remote_code") if name in running})
+    if mode not in MODES:
+        raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
+    found = resolve(target, options=options, trust_remote_code=trust_remote_code)
     if found.model is None:
         return _report(found.saved) if found.saved is not None else Report(_snapshot(found, target))
-    return summary(target, inputs, **running)
+    return _summarised(found, target, inputs, mode=mode, **running)
 
 
 def _told_apart(targets: Sequence[Any], reports: Sequence[Report]) -> tuple[str, ...]:
@@ -231,16 +245,19 @@ def _told_apart(targets: Sequence[Any], reports: Sequence[Report]) -> tuple[str,
     )
 
 
-def pictured(target: Any, kind: str | None, inputs: Any = None, **running: Any) -> Result:
+def pictured(
+    target: Any, kind: str | None, inputs: Any = None, *, options: Options | None = None,
+    trust_remote_code: bool = False, **running: Any,
+) -> Result:  # fmt: skip
     """The result of a target that has what a kind of picture needs."""
-    found = resolve(target, **{name: running[name] for name in ("options", "trust_remote_code") if name in running})
+    found = resolve(target, options=options, trust_remote_code=trust_remote_code)
     if found.saved is not None:
         return load(found.saved)
     if kind == "histogram":
         return _with_values(found, target, _snapshot(found, target))
     if kind == "timeline":
         running["backward"] = True
-    return summary(target, inputs, **running)
+    return _summarised(found, target, inputs, **running)
 
 
 def trace(

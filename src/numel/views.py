@@ -124,8 +124,7 @@ class Viewable:
     def _repr_html_(self) -> str:
         from numel.render.notebook import render
 
-        drawn: str = render(self._folding())
-        return drawn
+        return render(self._folding())
 
     def _folding(self) -> Document:
         """What a notebook shows, which can fold a tree and nothing else."""
