@@ -1,8 +1,9 @@
 """The verbs. Each joins a source, a tracer and a result, and does no arithmetic of its own; none prints.
 
-A *target* is a `torch.nn.Module`, an `ExportedProgram`, a `Snapshot`, a saved result, a path (`.safetensors`, a shard
-index, `config.json`, a directory), `"pkg.mod:callable"`, `"file.py:Name"`, `"torchvision:NAME"`, `"timm:NAME"` or
-`"hf:ORG/NAME"`. `options` go to the callable that builds the model, or override fields of its configuration.
+A *target* is a `torch.nn.Module`, a state dict, an `ExportedProgram`, a `Snapshot`, a saved result, a path
+(`.safetensors`, a shard index, `config.json`, a directory), `"pkg.mod:callable"`, `"file.py:Name"`,
+`"torchvision:NAME"`, `"timm:NAME"` or `"hf:ORG/NAME"`. `options` go to the callable that builds the model, or override
+fields of its configuration.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +21,7 @@ from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
 from numel.results import Comparison, Report, Result, Watch, from_saved
+from numel.results.comparison import FIGURES
 from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
 
@@ -167,16 +170,19 @@ def plot(result: Any, kind: ChartKind | None = None, inputs: Any = None, **optio
 
 def compare(
     first: Any, second: Any, *others: Any, inputs: Any = None, metric: Mapping[str, Sequence[float]] | None = None,
-    names: Sequence[str] | None = None, values: bool = False, **running: Any,
+    names: Sequence[str] | None = None, values: bool = False, mode: str = "auto", backward: bool = False,
+    loss: Callable[[Any], Any] | None = None, optimizer: Any = None, every_block: bool = False,
+    options: Options | None = None, trust_remote_code: bool = False,
 ) -> Comparison:  # fmt: skip
     """What is different between targets, the others compared with the first: totals, what was added, removed, reshaped,
     retyped, moved, frozen, tied or replaced, and which layers make the difference.
 
-    A target is what `summary` takes, or a report; `inputs` go to those that can run, `running` are the other arguments
-    of `summary`. `metric` gives numbers of your own, one for each target, as in `{"accuracy": (0.71, 0.74)}`. Modules
-    are found by their paths, through wrappers and prefixes, and by what is in them where blocks have other names. With
-    `values` those of live modules and `.safetensors` files are compared, too, a piece at a time: which tensors are
-    equal, close or changed, by how much, and whether the change is of low rank.
+    A target is what `summary` takes, or a report; `inputs` and the arguments that follow `values`, which are those of
+    `summary`, go to those that can run. `metric` gives numbers of your own, one for each target, as in
+    `{"accuracy": (0.71, 0.74)}`, where more is better. Modules are found by their paths, through wrappers and prefixes,
+    and by what is in them where blocks have other names. With `values` those of live modules, state dicts and
+    `.safetensors` files are compared, too, a tensor at a time: which are equal, close or changed, by how much, and
+    whether the change is of low rank.
 
     Raises what `summary` raises, and `InputsError` for metrics or names that do not fit the targets.
 
@@ -189,9 +195,26 @@ def compare(
     for what, given in (("names", names), *((metric or {}).items())):
         if given is not None and len(given) != len(targets):
             raise InputsError(f"{what}: {len(given)} given for {len(targets)} targets")
-    reports = tuple(each if isinstance(each, Report) else _compared(each, inputs, **running) for each in targets)
+    for name, numbers in (metric or {}).items():
+        if not name or name in FIGURES or not all(isfinite(number) for number in numbers):
+            raise InputsError(f"metric {name!r}: expected a name of its own and finite numbers")
+    if mode not in MODES:
+        raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
+    asks = inputs is not None or mode != "auto" or _training(backward, loss, optimizer) is not None
+    reports, ran = [], False
+    for target in targets:
+        found = None if isinstance(target, Report) else resolve(target, options=options,
+                                                                trust_remote_code=trust_remote_code)  # fmt: skip
+        if found is None or found.model is None:  # what has no forward, as a file, is compared without inputs
+            reports.append(target if found is None else _still(found, target))
+            continue
+        ran = True
+        reports.append(_summarised(found, target, inputs, mode=mode, backward=backward, loss=loss,
+                                   optimizer=optimizer, every_block=every_block))  # fmt: skip
+    if asks and not ran:
+        raise InputsError("compare: none of the targets can run; leave out inputs, mode, backward, loss and optimizer")
     chosen = tuple(names) if names is not None else _told_apart(targets, reports)
-    made = Comparison(reports, chosen, {name: tuple(numbers) for name, numbers in (metric or {}).items()})
+    made = Comparison(tuple(reports), chosen, {name: tuple(numbers) for name, numbers in (metric or {}).items()})
     return _with_differences(made, targets) if values else made
 
 
@@ -201,36 +224,32 @@ def _with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
 
     found, unread = [], []
     for target, alignment in zip(targets[1:], made.alignments, strict=True):
-        pairs = [
-            (x.path, y.path) for x, y in alignment.tensors
-            if x is not None and y is not None and x.shape == y.shape and x.alias_of is None
-        ]  # fmt: skip
-        known, hidden = differences(_read_from(targets[0]), _read_from(target), pairs)
+        pairs: dict[tuple[str, str], tuple[str, str]] = {}  # by the first places of both: tied ones once
+        for x, y in alignment.tensors:
+            if x is not None and y is not None and x.shape == y.shape:
+                pairs.setdefault((x.alias_of or x.path, y.alias_of or y.path), (x.path, y.path))
+        known, hidden = differences(_read_from(targets[0]), _read_from(target), list(pairs.values()))
         found.append(known)
         unread.append(hidden)
+    if not any(found) and not any(unread):
+        raise TargetError("values: no tensor has a counterpart of its shape; there is nothing to compare")
     return replace(made, values=tuple(found), unread=tuple(unread))
 
 
 def _read_from(target: Any) -> Any:
     """A module, or the path of a file: what has values."""
-    is_name = isinstance(target, str) and not os.path.exists(os.path.expanduser(target))
-    if is_name or isinstance(target, Report | Snapshot):
-        what = target if isinstance(target, str) else f"a {type(target).__name__}"
+    is_text = isinstance(target, str | os.PathLike)
+    place = Path(target).expanduser() if is_text else Path()
+    weights = place.is_dir() or (place.is_file() and (place.suffix != ".json" or place.name.endswith(".index.json")))
+    if (is_text and not weights) or isinstance(target, Report | Snapshot):
+        what = printable(str(target)) if is_text else f"a {type(target).__name__}"
         raise TargetError(f"values: {what} has none; give live modules and files of weights")
     return target
 
 
-def _compared(
-    target: Any, inputs: Any, *, mode: str = "auto", options: Options | None = None, trust_remote_code: bool = False,
-    **running: Any,
-) -> Report:  # fmt: skip
-    """A report of a target; what has no forward, as a file, is compared without inputs."""
-    if mode not in MODES:
-        raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
-    found = resolve(target, options=options, trust_remote_code=trust_remote_code)
-    if found.model is None:
-        return _report(found.saved) if found.saved is not None else Report(_snapshot(found, target))
-    return _summarised(found, target, inputs, mode=mode, **running)
+def _still(found: Resolved, target: Any) -> Report:
+    """A report of what has no forward."""
+    return _report(found.saved) if found.saved is not None else Report(_snapshot(found, target))
 
 
 def _told_apart(targets: Sequence[Any], reports: Sequence[Report]) -> tuple[str, ...]:

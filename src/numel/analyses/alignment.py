@@ -3,51 +3,58 @@ them. Prefixes and wrappers are seen through, renamed and shifted blocks are fou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 
-from numel.facts import Snapshot, TensorRecord
+from numel.facts import Snapshot, TensorRecord, above_of
 
-# parts of paths that only wrap what they hold: DDP and DataParallel at the root, torch.compile, FSDP, checkpointing,
-# peft and torch.nn.utils.parametrize
-_WRAPPERS = frozenset({
+# parts of paths that only wrap what they hold: torch.compile, FSDP, checkpointing, peft; "module", of DataParallel and
+# DDP, is one where there is nothing beside it
+WRAPPERS = frozenset({
     "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer", "modules_to_save",
 })  # fmt: skip
 _DEPTH = 3  # levels below either root at which the other's root may be
-_LCS = 4_000  # children of one module that are aligned by order; more only by name
+_CELLS = 4_000_000  # of the table that aligns the children of two modules by order; more are paired by name alone
 
 
 @dataclass(slots=True)
 class Node:
-    """A module with what is directly in it, by the last part of the name. `path` is its own, with all wrappers."""
+    """A module with what is directly in it, by name. `path` is its own, with all wrappers, `name` what it is called in
+    the module above."""
 
     path: str
+    name: str
     type: str
     tensors: dict[str, TensorRecord] = field(default_factory=dict)
     children: dict[str, Node] = field(default_factory=dict)
-    form: int = 0  # equal for modules of the same tensors and children
+    form: int = 0  # equal for modules of the same tensors and children; 0 where there are none
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
     """Pairs of paths and of tensors, `None` where the other model has nothing there. `prefixes` are the modules that
-    stand for each other as roots, `shifted` the pairs of modules under two names, without what is in them."""
+    stand for each other as roots, `shifted` the pairs of modules under two names, without what is in them; `by_name`
+    are modules of too many children to look for those under other names."""
 
     modules: tuple[tuple[str | None, str | None], ...]
     tensors: tuple[tuple[TensorRecord | None, TensorRecord | None], ...]
     prefixes: tuple[str, str] = ("", "")
     shifted: tuple[tuple[str, str], ...] = ()
+    by_name: tuple[str, ...] = ()
 
     @property
     def how(self) -> str:
         """In words."""
         words = []
-        if any(self.prefixes):
+        if self.prefixes[0] != self.prefixes[1]:
             first, second = (prefix or "the root" for prefix in self.prefixes)
             words.append(f"{first} of the first is {second} of the second")
         if self.shifted:
             words.append(f"{len(self.shifted)} modules found under other names by what is in them")
+        if self.by_name:
+            where = self.by_name[0] or "the root"
+            words.append(f"too many modules in {where} to look for those under other names: paired by name alone")
         return "; ".join(words) or "by path"
 
 
@@ -63,10 +70,11 @@ def aligned(first: Snapshot, second: Snapshot) -> Alignment:
     """
     forms: dict[object, int] = {}
     one, other = _tree(first, forms), _tree(second, forms)
-    start, end, prefixes = _roots(one, other)
+    start, end = _roots(one, other)
     modules: list[tuple[str | None, str | None]] = []
     tensors: list[tuple[TensorRecord | None, TensorRecord | None]] = []
     shifted: list[tuple[str, str]] = []
+    by_name: list[str] = []
     for side, (root, same) in enumerate(((one, start), (other, end))):
         if root is not same:  # what is around it is in one of them only
             _alone(root, side, modules, tensors, without=same)
@@ -76,80 +84,95 @@ def aligned(first: Snapshot, second: Snapshot) -> Alignment:
         modules.append((a.path, b.path))
         names = dict.fromkeys([*a.tensors, *b.tensors])
         tensors += [(a.tensors.get(name), b.tensors.get(name)) for name in names]
-        pairs, left, right, moved = _children(a, b)
-        shifted += [(x.path, y.path) for x, y in moved]
-        for node in left:
-            _alone(node, 0, modules, tensors)
-        for node in right:
-            _alone(node, 1, modules, tensors)
-        pending.extend(reversed(pairs))
-    return Alignment(tuple(modules), tuple(tensors), prefixes, tuple(shifted))
+        found = _children(a, b)
+        if found is None:
+            by_name.append(a.path)
+            found = _named(a, b)
+        used = {id(node) for pair in found for node in pair}
+        shifted += [(x.path, y.path) for x, y in found if x.name != y.name]
+        for side, held in enumerate((a, b)):
+            for node in held.children.values():
+                if id(node) not in used:
+                    _alone(node, side, modules, tensors)
+        pending.extend(reversed(found))
+    return Alignment(tuple(modules), tuple(tensors), (start.path, end.path), tuple(shifted), tuple(by_name))
 
 
 def _tree(snapshot: Snapshot, forms: dict[object, int]) -> Node:
     """The modules as nodes, wrappers left out: what they hold stands in their place."""
-    nodes: dict[str, Node] = {"": Node("", "")}
-    names: dict[str, tuple[str, ...]] = {"": ()}
-    by_name: dict[tuple[str, ...], Node] = {(): nodes[""]}
-    held: dict[str, Node] = {"": nodes[""]}
+    root = Node("", "", "")
+    held: dict[str, Node] = {"": root}
+    inside = _inside(snapshot)
+    taken: dict[int, set[str]] = {id(root): set(inside[""])}  # the names in a node, also those of what it wraps
     aboves = snapshot.above()
     for module in snapshot.modules:
         path = module.path
         if not path:
-            nodes[""].type = module.class_name
+            root.type = module.class_name
             continue
         above = aboves[path]
         own = path[len(above) + 1 :] if above else path
-        if own in _WRAPPERS or (own == "module" and not above):
-            held[path] = held[above]
-            names[path] = names[above]
-            held[path].path, held[path].type = path, module.class_name  # what is wrapped says what it is
+        node = held[above]
+        names = taken[id(node)]
+        beside = names - {own}
+        if (own in WRAPPERS and not beside & inside[path]) or (own == "module" and not beside):
+            held[path] = node
+            names.discard(own)
+            names |= inside[path]
+            node.path, node.type = path, module.class_name  # what is wrapped says what it is
             continue
-        name = (*names[above], own)
-        node = by_name.get(name)
-        if node is None:
-            node = by_name[name] = Node(path, module.class_name)
-            held[above].children[own] = node
-        names[path], held[path] = name, node
+        child = node.children[own] = held[path] = Node(path, own, module.class_name)
+        taken[id(child)] = set(inside[path])
     for tensor in snapshot.tensors:
-        above = tensor.module
-        while above not in held:
-            above = above.rpartition(".")[0]
-        name_in = tensor.path[len(above) + 1 :] if above else tensor.path
-        held[above].tensors.setdefault(name_in, tensor)
-    _form(nodes[""], forms)
-    return nodes[""]
+        above = above_of(tensor.path, held)
+        held[above].tensors[tensor.path[len(above) + 1 :] if above else tensor.path] = tensor
+    _form(root, forms)
+    return root
+
+
+def _inside(snapshot: Snapshot) -> dict[str, set[str]]:
+    """The names of modules and tensors directly in each module."""
+    inside: dict[str, set[str]] = {path: set() for path in ("", *(module.path for module in snapshot.modules))}
+    for path, above in snapshot.above().items():
+        if path:
+            inside[above].add(path[len(above) + 1 :] if above else path)
+    for tensor in snapshot.tensors:
+        above = above_of(tensor.path, inside)
+        inside[above].add(tensor.path[len(above) + 1 :] if above else tensor.path)
+    return inside
 
 
 def _form(root: Node, forms: dict[object, int]) -> None:
-    """Number each node by its structure, from the leaves up; both models share the numbers."""
+    """Number each node by its structure, from the leaves up; both models share the numbers. What a file does not hold
+    (modules without tensors, and what is not saved) does not count."""
     order, pending = [], [root]
     while pending:
         node = pending.pop()
         order.append(node)
         pending.extend(node.children.values())
     for node in reversed(order):
-        shapes = tuple((name, tensor.shape) for name, tensor in node.tensors.items())
-        key = (shapes, tuple((name, child.form) for name, child in node.children.items()))
-        node.form = forms.setdefault(key, len(forms))
+        shapes = sorted((n, t.shape or ()) for n, t in node.tensors.items() if t.persistent)
+        below = sorted((name, child.form) for name, child in node.children.items() if child.form)
+        node.form = forms.setdefault((*shapes, None, *below), len(forms) + 1) if shapes or below else 0
 
 
-def _roots(one: Node, other: Node) -> tuple[Node, Node, tuple[str, str]]:
+Shapes = dict[str, tuple[int, ...] | None]
+
+
+def _roots(one: Node, other: Node) -> tuple[Node, Node]:
     """The two nodes whose tensors agree most, of those near the tops; the tops themselves where others do no better."""
-    best = (one, other, _agreement(_below(one), _below(other)))
-    whole = max(1, min(len(_below(one)), len(_below(other))))
-    if best[2] * 2 < whole:
-        tensors = _below(one)
+    first, second = _below(one), _below(other)
+    best = (one, other, _agreement(first, second))
+    if best[2] < min(len(first), len(second)):  # not even half of what it could be: 2 for each tensor
         for node in _near(other):
-            score = _agreement(tensors, _below(node))
+            score = _agreement(first, _below(node))
             if score > best[2]:
                 best = one, node, score
-        tensors = _below(other)
         for node in _near(one):
-            score = _agreement(_below(node), tensors)
+            score = _agreement(_below(node), second)
             if score > best[2]:
                 best = node, other, score
-    return best[0], best[1], (best[0].path, best[1].path)
+    return best[0], best[1]
 
 
 def _near(root: Node) -> list[Node]:
@@ -160,9 +183,9 @@ def _near(root: Node) -> list[Node]:
     return found
 
 
-def _below(root: Node) -> Mapping[str, tuple[int, ...] | None]:
+def _below(root: Node) -> Shapes:
     """Shapes of all tensors by their path from here."""
-    shapes: dict[str, tuple[int, ...] | None] = {}
+    shapes: Shapes = {}
     pending = [("", root)]
     while pending:
         before, node = pending.pop()
@@ -172,8 +195,10 @@ def _below(root: Node) -> Mapping[str, tuple[int, ...] | None]:
     return shapes
 
 
-def _agreement(one: Mapping[str, object], other: Mapping[str, object]) -> int:
-    return len(one.keys() & other.keys())
+def _agreement(one: Shapes, other: Shapes) -> int:
+    """One for each name that both have, and one more where the shape is the same, too."""
+    both = one.keys() & other.keys()
+    return len(both) + sum(one[name] == other[name] for name in both)
 
 
 def _alone(
@@ -194,50 +219,138 @@ def _alone(
 Pairs = list[tuple[Node, Node]]
 
 
-def _children(a: Node, b: Node) -> tuple[Pairs, list[Node], list[Node], Pairs]:
-    """Pairs of what is in two modules, what only the first has, only the second has, and the pairs of two names."""
-    if a.form == b.form:  # nothing below differs in name or shape
-        return list(zip(a.children.values(), b.children.values(), strict=True)), [], [], []
-    same = {name for name in a.children if name in b.children}
-    by_name = [(a.children[name], b.children[name]) for name in a.children if name in same]
-    fits = _alike(by_name) == 2 * min(len(a.children), len(b.children))
-    few = len(a.children) + len(b.children) <= _LCS
-    if not fits and few and _numbered(a.children) and _numbered(b.children):
-        by_order = _in_order(list(a.children.values()), list(b.children.values()))
-        if _alike(by_order) > _alike(by_name):
-            return _parted(a, b, by_order)
-    pairs = list(by_name)
-    left = [node for name, node in a.children.items() if name not in same]
-    right = [node for name, node in b.children.items() if name not in same]
-    if left and right and len(left) + len(right) <= _LCS:
-        pairs += _in_order(left, right)
-    return _parted(a, b, pairs)
+def _named(a: Node, b: Node) -> Pairs:
+    """Children of the same name."""
+    return [(child, b.children[name]) for name, child in a.children.items() if name in b.children]
 
 
-def _parted(a: Node, b: Node, pairs: Pairs) -> tuple[Pairs, list[Node], list[Node], Pairs]:
-    used = {id(node) for pair in pairs for node in pair}
-    names = {id(node): name for held in (a.children, b.children) for name, node in held.items()}
-    left = [node for node in a.children.values() if id(node) not in used]
-    right = [node for node in b.children.values() if id(node) not in used]
-    return pairs, left, right, [(x, y) for x, y in pairs if names[id(x)] != names[id(y)]]
+def _children(a: Node, b: Node) -> Pairs | None:
+    """Pairs of what is in two modules; `None` where there is too much to look for those under other names."""
+    by_name = _named(a, b)
+    alike = _likeness([*a.children.values(), *b.children.values()])
+    if (a.form and a.form == b.form) or _score(by_name, alike) == 3 * min(len(a.children), len(b.children)):
+        left, right = _rest(a, by_name), _rest(b, by_name)
+        return by_name if not left or not right else _with_renamed(by_name, left, right)
+    by_order = _in_order(list(a.children.values()), list(b.children.values()), alike)
+    if by_order is None:
+        return None
+    numbered = all(child.name.isdigit() for node in (a, b) for child in node.children.values())
+    bonus = 0 if numbered else 1  # a name says more than a number
+    if _score(by_order, alike, bonus) > _score(by_name, alike, bonus):
+        if numbered:  # what lies between two pairs is what has changed there
+            by_order = _filled(by_order, a, b)
+        return _with_renamed(by_order, _rest(a, by_order), _rest(b, by_order))
+    return _with_renamed(by_name, _rest(a, by_name), _rest(b, by_name))
 
 
-def _numbered(children: Mapping[str, Node]) -> bool:
-    return bool(children) and all(name.isdigit() for name in children)
+def _rest(node: Node, pairs: Pairs) -> list[Node]:
+    used = {id(each) for pair in pairs for each in pair}
+    return [child for child in node.children.values() if id(child) not in used]
 
 
-def _alike(pairs: Pairs) -> int:
-    """How well pairs fit: equal structure counts twice, the same class once."""
-    return sum(2 if x.form == y.form else bool(x.type) and x.type == y.type for x, y in pairs)
+Likeness = Callable[[Node], object]
 
 
-def _in_order(left: Sequence[Node], right: Sequence[Node]) -> Pairs:
-    """Pairs in the same order: of equal structure, and between those of the same class."""
-    matcher = SequenceMatcher(None, [node.form for node in left], [node.form for node in right], autojunk=False)
-    pairs: Pairs = []
-    for tag, i, j, k, n in matcher.get_opcodes():
-        if tag == "equal":
-            pairs += [(x, y) for x, y in zip(left[i:j], right[k:n], strict=True) if x.tensors or x.children]
-        elif tag == "replace":
-            pairs += [(x, y) for x, y in zip(left[i:j], right[k:n], strict=False) if x.type and x.type == y.type]
+def _likeness(nodes: Iterable[Node]) -> Likeness:
+    """What is equal for two modules of one structure: the class counts where both sources know it."""
+    typed = all(node.type for node in nodes)
+    return lambda node: (node.form, node.type if typed else "")
+
+
+def _score(pairs: Pairs, alike: Likeness, bonus: int = 0) -> int:
+    """How well pairs fit: equal structure counts thrice, the same class once, and `bonus` the same name."""
+    return sum(
+        (3 if alike(x) == alike(y) else x.type == y.type) + (bonus if x.name == y.name else 0) for x, y in pairs
+    )
+
+
+def _in_order(left: Sequence[Node], right: Sequence[Node], alike: Likeness) -> Pairs | None:
+    """The longest list of pairs of equal structure in the order of both, numbers kept where there is a choice; `None`
+    where the table of all pairs would be too large."""
+    one, other = [alike(node) for node in left], [alike(node) for node in right]
+    start = 0
+    while start < min(len(one), len(other)) and one[start] == other[start]:
+        start += 1
+    end = 0
+    while end < min(len(one), len(other)) - start and one[-1 - end] == other[-1 - end]:
+        end += 1
+    n, m = len(one) - start - end, len(other) - start - end
+    if n * m > _CELLS:
+        return None
+    pairs = list(zip(left[:start], right[:start], strict=True))
+    # how long the list is from each place on; rows from the last to the first
+    lengths = [[0] * (m + 1)]
+    for i in range(n - 1, -1, -1):
+        below, row = lengths[-1], [0] * (m + 1)
+        for j in range(m - 1, -1, -1):
+            if one[start + i] == other[start + j]:
+                row[j] = below[j + 1] + 1
+            else:
+                row[j] = below[j] if below[j] >= row[j + 1] else row[j + 1]
+        lengths.append(row)
+    lengths.reverse()
+    i = j = 0
+    while i < n and j < m:
+        if one[start + i] == other[start + j]:
+            pairs.append((left[start + i], right[start + j]))
+            i, j = i + 1, j + 1
+        elif lengths[i + 1][j] >= lengths[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    if end:
+        pairs += zip(left[-end:], right[-end:], strict=True)
     return pairs
+
+
+def _filled(pairs: Pairs, a: Node, b: Node) -> Pairs:
+    """The pairs with those of the same class between them."""
+    left, right = list(a.children.values()), list(b.children.values())
+    found: Pairs = []
+    i = j = 0
+    at = [{id(node): k for k, node in enumerate(side)} for side in (left, right)]
+    for x, y in [*pairs, (None, None)]:
+        k = len(left) if x is None else at[0][id(x)]
+        n = len(right) if y is None else at[1][id(y)]
+        between = zip(left[i:k], right[j:n], strict=False)
+        found += [(p, q) for p, q in between if p.type == q.type and bool(p.form) == bool(q.form)]
+        if x is not None and y is not None:
+            found.append((x, y))
+        i, j = k + 1, n + 1
+    return found
+
+
+def _with_renamed(pairs: Pairs, left: list[Node], right: list[Node]) -> Pairs:
+    """The pairs, and of what is left those of other names that hold the same: in order, then wherever one structure is
+    there once, then in order those that share half of their tensors at least."""
+    left, right = ([node for node in nodes if node.form] for nodes in (left, right))
+    if not left or not right:
+        return pairs
+    alike = _likeness([*left, *right])
+    found = _in_order(left, right, alike) or []
+    left, right = _without(left, found), _without(right, found)
+    held = [{alike(node): node for node in nodes} for nodes in (left, right)]
+    counts = [Counter(map(alike, nodes)) for nodes in (left, right)]
+    found += [(node, held[1][form]) for form, node in held[0].items() if counts[0][form] == counts[1][form] == 1]
+    left, right = _without(left, found), _without(right, found)
+    for x, y in zip(left, right, strict=False):
+        one, other = _held(x), _held(y)
+        if 2 * (one & other).total() >= max(one.total(), other.total()) > 0:
+            found.append((x, y))
+    return [*pairs, *found]
+
+
+def _without(nodes: list[Node], pairs: Pairs) -> list[Node]:
+    used = {id(each) for pair in pairs for each in pair}
+    return [node for node in nodes if id(node) not in used]
+
+
+def _held(root: Node) -> Counter[object]:
+    """How often a tensor of which name and shape is somewhere in a module."""
+    found: Counter[object] = Counter()
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        found.update((name, tensor.shape) for name, tensor in node.tensors.items())
+        pending.extend(node.children.values())
+    return found

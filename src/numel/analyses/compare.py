@@ -4,15 +4,15 @@ params or MACs comes from."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from numel.analyses.alignment import Alignment
+from numel.analyses.alignment import WRAPPERS, Alignment
 from numel.analyses.arrange import number
 from numel.document import Cell, Chart, Column, Quantity, Table, marked
 from numel.document.table import Unit, about, at_least
-from numel.facts import Change, Snapshot, TensorRecord, ValueDifference
+from numel.facts import Change, ModuleRecord, Snapshot, TensorRecord, ValueDifference, above_of
 
 if TYPE_CHECKING:
     from numel.analyses.layers import Layer
@@ -35,27 +35,53 @@ def changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> tuple[Ch
 
 def _changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> Iterator[Change]:
     typed = is_typed(first) and is_typed(second)
-    classes = [{module.path: module.class_name for module in each.modules} for each in (first, second)]
+    held = [{module.path: module for module in each.modules} for each in (first, second)]
     moved = dict(alignment.shifted)
-    for before, after in alignment.modules if typed else ():
-        if before is None and after is not None:
-            yield Change("added", after, None, classes[1][after])
-        elif after is None and before is not None:
-            yield Change("removed", before, classes[0][before], None)
-        elif before is not None and after is not None:
-            if moved.get(before) == after:
-                yield Change("moved", after, before, after)
-            if classes[0].get(before, "") != classes[1].get(after, ""):
-                yield Change("replaced", after, classes[0].get(before), classes[1].get(after))
-    places = {x.path: y.path for x, y in alignment.tensors if x is not None and y is not None}
-    for x, y in alignment.tensors:
-        if x is None or y is None:
-            one, other = (y, first) if x is None else (x, second)
-            if one is not None and not _is_left_out(one, other):
-                added = Change("added", one.path, None, one.shape)
-                yield added if x is None else Change("removed", one.path, one.shape)
-            continue
-        yield from _of_tensor(x, y, places, typed)
+    resized = {y.module for x, y in alignment.tensors if x is not None and y is not None and x.shape != y.shape}
+    before, after = alignment.prefixes
+    if not typed and _unwrapped(before) != _unwrapped(after):
+        yield Change("moved", after, before, after)
+    for before_path, after_path in alignment.modules:
+        if before_path is not None and after_path is not None:
+            if moved.get(before_path) == after_path:
+                yield Change("moved", after_path, before_path, after_path)
+            x, y = held[0].get(before_path), held[1].get(after_path)
+            if typed and x is not None and y is not None:
+                was, now = _class(x, y, with_attributes=after_path not in resized)
+                if was != now:
+                    yield Change("replaced", after_path, was, now)
+        elif typed and after_path is not None:
+            yield Change("added", after_path, None, held[1][after_path].class_name)
+        elif typed and before_path is not None:
+            yield Change("removed", before_path, held[0][before_path].class_name, None)
+    known = is_typed(first), is_typed(second)
+    places = there, back = _places(alignment)
+    for one, other in alignment.tensors:
+        if one is not None and other is not None:
+            yield from _of_tensor(one, other, places, known)
+        elif one is not None and (known[1] or not _is_left_out(one, there)):
+            yield Change("removed", one.path, one.shape)
+        elif other is not None and (known[0] or not _is_left_out(other, back)):
+            yield Change("added", other.path, None, other.shape)
+
+
+def _unwrapped(path: str) -> str:
+    return ".".join(part for part in path.split(".") if part != "module" and part not in WRAPPERS)
+
+
+def _class(x: ModuleRecord, y: ModuleRecord, *, with_attributes: bool) -> tuple[str, str]:
+    """What both are, as far as they differ: with the module of the class where its name alone is the same, and with
+    what they are configured with."""
+    if x.class_name != y.class_name:
+        return x.class_name, y.class_name
+    if x.type != y.type:
+        return x.type, y.type
+    if not with_attributes or x.attributes == y.attributes:
+        return x.class_name, y.class_name
+    one, other = dict(x.attributes), dict(y.attributes)
+    names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+    was, now = (", ".join(f"{name}={held.get(name)}" for name in names) for held in (one, other))
+    return f"{x.class_name}({was})", f"{y.class_name}({now})"
 
 
 def is_typed(snapshot: Snapshot) -> bool:
@@ -63,26 +89,49 @@ def is_typed(snapshot: Snapshot) -> bool:
     return any(module.type for module in snapshot.modules)
 
 
-def _is_left_out(record: TensorRecord, other: Snapshot) -> bool:
-    """Whether the other source can not have it: files hold neither a tied tensor twice nor what is not saved."""
-    return not is_typed(other) and (record.alias_of is not None or not record.persistent)
+def _is_left_out(record: TensorRecord, found: Container[str]) -> bool:
+    """Whether a file can be without it: it holds a tied tensor once, at any of its places, and not what is not saved.
+    `found` are the first places of those tensors that it has."""
+    return record.alias_of is not None or record.path in found or not record.persistent
 
 
-def _of_tensor(x: TensorRecord, y: TensorRecord, places: dict[str, str], live: bool) -> Iterator[Change]:
+def _places(alignment: Alignment) -> tuple[dict[str, str], dict[str, str]]:
+    """For the first path of each tensor in the first model, one that stands for it in the second: that of its first
+    place there. A tie is the same also where another of its places comes first."""
+    there: dict[str, str] = {}
+    back: dict[str, str] = {}
+    for x, y in alignment.tensors:
+        if x is not None and y is not None:
+            one, other = x.alias_of or x.path, y.alias_of or y.path
+            there.setdefault(one, other)
+            back.setdefault(other, one)
+    return there, back
+
+
+def _of_tensor(
+    x: TensorRecord, y: TensorRecord, places: tuple[dict[str, str], dict[str, str]], known: tuple[bool, bool]
+) -> Iterator[Change]:  # fmt: skip
     if x.shape != y.shape:
         yield Change("reshaped", y.path, x.shape, y.shape)
     if x.dtype != y.dtype or x.packed != y.packed:
         yield Change("retyped", y.path, x.dtype.name, y.dtype.name)
-    if not live:
+    if all(known):
+        if x.role == y.role == "parameter" and x.trainable != y.trainable:
+            yield Change("unfrozen" if y.trainable else "frozen", y.path, x.trainable, y.trainable)
+        was, now = _role(x), _role(y)
+        if was != now:
+            yield Change("replaced", y.path, was, now)
+    one, other = x.alias_of or x.path, y.alias_of or y.path
+    there, back = places
+    if there[one] == other and back[other] == one:
         return
-    if x.trainable != y.trainable:
-        yield Change("unfrozen" if y.trainable else "frozen", y.path, x.trainable, y.trainable)
-    before = None if x.alias_of is None else places.get(x.alias_of, x.alias_of)
+    before = None if x.alias_of is None else there.get(x.alias_of, x.alias_of)
     if before != y.alias_of:
-        if y.alias_of is None:
-            yield Change("untied", y.path, before, None)
-        else:
-            yield Change("tied", y.path, before, y.alias_of)
+        yield Change("untied" if y.alias_of is None else "tied", y.path, before, y.alias_of)
+
+
+def _role(record: TensorRecord) -> str:
+    return record.role if record.persistent else f"{record.role}, not saved"
 
 
 # ── totals ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,7 +174,7 @@ def difference(first: Cell, second: Cell, unit: Unit) -> Cell:
     """Second less first; about as much where one of them is a bound: of bounds the difference is none."""
     one, other = number(first), number(second)
     if one is None or other is None:
-        return None
+        return "" if isinstance(first, str) and isinstance(second, str) else None
     loose = any(at_least(cell) or about(cell) for cell in (first, second))
     return marked(other - one, unit, about=loose)
 
@@ -133,10 +182,10 @@ def difference(first: Cell, second: Cell, unit: Unit) -> Cell:
 def _ratio(first: Cell, second: Cell) -> Cell:
     one, other = number(first), number(second)
     if one is None or other is None:
-        return None
-    if not one:
-        return 1.0 if not other else None
+        return "" if isinstance(first, str) and isinstance(second, str) else None
     loose = any(at_least(cell) or about(cell) for cell in (first, second))
+    if not one:
+        return None if other else marked(1.0, "number", about=loose)
     return marked(other / one, "number", about=loose)
 
 
@@ -153,7 +202,10 @@ def layers(
     traced = any(row.own_work is not None for row in first) and any(row.own_work is not None for row in second)
     keys = ("params", "macs") if traced else ("params",)
     groups: dict[tuple[object, ...], list[str]] = {}
-    for before, after in alignment.modules:
+    seen = [{pair[side] for pair in alignment.modules} for side in (0, 1)]  # what wraps another module is in no pair
+    around: list[tuple[str | None, str | None]] = [(path, None) for path in one if path not in seen[0]]
+    around += [(None, path) for path in other if path not in seen[1]]
+    for before, after in (*alignment.modules, *around):
         x = None if before is None else one.get(before)
         y = None if after is None else other.get(after)
         shown = y or x
@@ -171,11 +223,13 @@ def layers(
         columns += [Column(f"{key}_{when}", when, _UNITS[key]) for when in ("before", "after")]
     rows = [_row(found, paths, keys, top is not None) for found, paths in groups.items()]
     at = [i for i, column in enumerate(columns) if column.key.endswith("_difference")]
-    rows.sort(key=lambda row: [-abs(number(row[i]) or 0) for i in at])
+    sums = [sum(abs(number(row[i]) or 0) for row in rows) or 1 for i in at]
+    rows.sort(key=lambda row: -max(abs(number(row[i]) or 0) / whole for i, whole in zip(at, sums, strict=True)))
     captions = ["each without the modules below it"]
     if top is not None and len(rows) > top:
-        rest = sum(number(row[at[0]]) or 0 for row in rows[top:])
-        captions.append(f"{top} of {len(rows)} rows; the others differ by {rest:,} params")
+        left = [sum(number(row[i]) or 0 for row in rows[top:]) for i in at]
+        words = " and ".join(f"{n:,} {_TITLES[key]}" for n, key in zip(left, keys, strict=True))
+        captions.append(f"{top} of {len(rows)} rows; the others differ by {words}")
     return Table("Where it comes from", tuple(columns), tuple(rows[:top]), caption=" · ".join(captions))
 
 
@@ -201,8 +255,8 @@ def _times(cell: Cell, count: int) -> Cell:
 def _own(row: Layer | None, key: str) -> Cell:
     if row is None:
         return 0
-    if key == "params":
-        return marked(row.own.params, "count", at_least=not row.own.exact)
+    if key == "params":  # of a file also what may be one
+        return marked(row.own.params + row.own.unclassified, "count", at_least=not row.own.exact)
     return None if row.own_work is None else row.own_work.cell(key)
 
 
@@ -223,16 +277,18 @@ def folded(found: Sequence[Change]) -> Table:
     >>> [(row[0], row[1], row[-1]) for row in folded(found).rows]
     [('reshaped', 'layers.0–3.w', 4)]
     """
-    whole = {kind: {c.path for c in found if c.kind == kind and isinstance(_state(c.before or c.after), str)}
+    whole = {kind: {c.path for c in found if c.kind == kind and isinstance(c.before or c.after, str)}
              for kind in ("added", "removed")}  # fmt: skip
     groups: dict[tuple[Any, ...], list[str]] = {}
     for change in found:
-        if change.kind in whole and _is_inside(change.path, whole[change.kind]):
+        if change.kind in whole and change.path and above_of(change.path, whole[change.kind]) in whole[change.kind]:
             continue
         before, after = _state(change.before), _state(change.after)
-        states: tuple[Cell, Cell] = (before, after)
+        states: tuple[Cell, ...] = (before, after)
         if change.kind in ("moved", "tied", "untied"):  # whose states are paths, that count along
             states = _NUMBER.sub("*", f"{before}"), _NUMBER.sub("*", f"{after}")
+            was, now = ([int(n) for n in _NUMBER.findall(f"{state}")] for state in (before, after))
+            states = *states, str([y - x for x, y in zip(was, now, strict=False)])  # by how much the numbers moved
         groups.setdefault((change.kind, _NUMBER.sub("*", change.path), *states), []).append(change.path)
     first = {(change.kind, change.path): change for change in reversed(found)}
     rows: list[tuple[Cell, ...]] = []
@@ -245,18 +301,10 @@ def folded(found: Sequence[Change]) -> Table:
 _NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
-def _is_inside(path: str, whole: set[str]) -> bool:
-    above = path.rpartition(".")[0]
-    while above:
-        if above in whole:
-            return True
-        above = above.rpartition(".")[0]
-    return "" in whole and path != ""
-
-
 def _label(paths: Sequence[str]) -> str:
     """One path for several that differ in numbers: their range where one number differs and none is left out."""
     parts = [path.split(".") for path in paths]
+    one = sum(len(set(column)) > 1 for column in zip(*parts, strict=True)) == 1
     label = []
     for column in zip(*parts, strict=True):
         if len(set(column)) == 1:
@@ -264,7 +312,7 @@ def _label(paths: Sequence[str]) -> str:
             continue
         numbers = sorted({int(part) for part in column})
         dense = numbers == list(range(numbers[0], numbers[-1] + 1))
-        label.append(f"{numbers[0]}–{numbers[-1]}" if dense else "*")
+        label.append(f"{numbers[0]}–{numbers[-1]}" if dense and one else "*")
     return ".".join(label)
 
 
@@ -279,9 +327,9 @@ def _state(value: object) -> Cell:
 
 
 def values_table(found: Sequence[ValueDifference], name: str = "", *, top: int | None = None) -> Table:
-    """Tensors whose values differ, the largest change beside the tensor's own length first; the caption counts the
-    others. With `top` as many rows; without it every tensor has one."""
-    changed = sorted((each for each in found if not each.equal), key=lambda each: -each.relative_length)
+    """Tensors whose values differ, the largest change beside the tensor's own length first, but those with NaN or
+    infinite values before them; the caption counts the others. With `top` as many rows; without it each has one."""
+    changed = sorted((each for each in found if not each.equal), key=lambda each: (-each.odd, -each.relative_length))
     shown = [*changed, *(each for each in found if each.equal)] if top is None else changed[:top]
     columns = (
         Column("path", "tensor", "path"),
@@ -302,12 +350,14 @@ def values_table(found: Sequence[ValueDifference], name: str = "", *, top: int |
     low = sum(each.rank is not None for each in changed)
     said = [f"{equal} equal, {close} close, {len(changed) - close} changed"]
     said += [f"{low} of them of low rank"] if low else []
+    odd = sum(bool(each.odd) for each in changed)
+    said += [f"{odd} with values that are NaN or infinite in one of both"] if odd else []
     said += [f"the {len(shown)} largest of {len(changed)}"] if top is not None and len(changed) > top else []
     return Table(f"Values of {name}" if name else "Values", columns, rows, caption="; ".join(said))
 
 
 def _finite(value: float) -> Cell:
-    return value if value < float("inf") else "from zero"
+    return "from zero" if value == float("inf") else value
 
 
 def counted(found: Sequence[Change]) -> Table:
@@ -319,25 +369,41 @@ def counted(found: Sequence[Change]) -> Table:
     return Table("Changes by kind", (Column("change", "change"), Column("count", "count", "integer")), rows)
 
 
-def pareto(names: Sequence[str], figures: Sequence[Figure], metric: str | None = None) -> Table:
+def pareto(names: Sequence[str], figures: Sequence[Figure], metrics: Collection[str] = ()) -> Table:
     """A row for each target with the numbers that people trade off, and whether another is at least as good in all of
-    them and better in one: fewer params, MACs and bytes, and more of the metric, which the user gave."""
-    chosen = [figure for figure in figures if figure.key in ("params", "macs", "nbytes", "peak_nbytes", metric)]
-    known = [figure for figure in chosen if all(number(cell) is not None for cell in figure.cells)]
+    them and better in one: fewer params, MACs and bytes, and more of each metric, which the user gave. Not known where
+    a number is none, or a bound, that would decide it."""
+    chosen = [figure for figure in figures if figure.key in ("params", "macs", "nbytes", "peak_nbytes", *metrics)]
+    known = [f for f in chosen if all(number(cell) is not None for cell in f.cells)]
+    loose = any(at_least(cell) or about(cell) for f in known for cell in f.cells)
     columns = [Column("target", "target"), *(Column(f.key, f.title, f.unit) for f in chosen)]
     columns.append(Column("best", "not dominated", "flag"))
 
     def beats(i: int, j: int) -> bool:
         costs = [
-            [(number(figure.cells[k]) or 0) * (-1 if figure.key == metric else 1) for k in (i, j)] for figure in known
+            [(number(figure.cells[k]) or 0) * (-1 if figure.key in metrics else 1) for k in (i, j)] for figure in known
         ]
         return all(x <= y for x, y in costs) and any(x < y for x, y in costs)
 
     rows = []
     for j, name in enumerate(names):
-        best = not any(beats(i, j) for i in range(len(names)))
+        best = None if loose else not any(beats(i, j) for i in range(len(names)))
         rows.append((name, *(figure.cells[j] for figure in chosen), best))
-    return Table("Trade-offs", tuple(columns), tuple(rows))
+    left = [f.title for f in chosen if f not in known]
+    caption = f"decided without {' and '.join(left)}, which is not known of all" if left else ""
+    return Table("Trade-offs", tuple(columns), tuple(rows), caption=caption)
+
+
+def trade(table: Table, metrics: Sequence[str] = ()) -> list[Chart]:
+    """The targets as points: the first of what they cost against a metric, else against the next cost that differs."""
+    keys = [column.key for column in table.columns[1:-1]]
+    at = {column.key: i for i, column in enumerate(table.columns)}
+    told = [key for key in keys if len({number(row[at[key]]) for row in table.rows}) > 1]
+    costs = [key for key in told if key not in metrics]
+    y = next((key for key in (*metrics, *costs[1:]) if key in told), None)
+    if not costs or y is None:
+        return []
+    return [Chart("Trade-offs", "scatter", table, x=costs[0], y=(y,), label="target")]
 
 
 def bars(names: Sequence[str], figures: Sequence[Figure]) -> list[Chart]:

@@ -41,19 +41,24 @@ def compare(
 ) -> int:  # fmt: skip
     """Compare targets with the first: totals, what was added, removed or changed, and which layers made the difference.
 
-    Exit codes: 0 also where they differ, 3 where a condition of --fail-if holds.
+    Exit codes: 0 also where they differ, 3 where a condition of --fail-if holds, 1 where none does and one of them
+    can not be told, since a number is not known or a lower bound.
     """
     from numel import api
+    from numel.results.comparison import checked
 
     if len(targets) < 2:
         raise click.UsageError("compare takes two targets or more")
+    checked(conditions, metric)
     with shared.progress("comparing"):
         found = api.compare(
             *targets, inputs=inputs, metric=metric, values=values, mode=mode, backward=backward, optimizer=optimizer,
             every_block=every_block, options=dict(options), trust_remote_code=trust_remote_code,
         )
-        failing = found.failing(conditions)
+        failing, undecided = found.failing(conditions), found.undecided(conditions)
     shared.write(found, output, format)
     for text in failing:
         click.echo(f"numel: {text}", err=True)
-    return _FAILED if failing else 0
+    for text in undecided:
+        click.echo(f"numel: can not tell: {text}", err=True)
+    return _FAILED if failing else 1 if undecided else 0

@@ -58,7 +58,7 @@ def decode(facts: Any, where: str = "saved result") -> tuple[Snapshot, Trace | N
 
     What this returns can be counted and shown without further checks: sizes are sizes, indexes lead somewhere.
     """
-    with _taken(where):
+    with taken(where):
         reader = _Reader(facts)
         snapshot = reader.snapshot(facts["snapshot"])
         trace = reader.trace(facts["trace"]) if "trace" in facts else None
@@ -72,7 +72,7 @@ def decode_histograms(facts: Any, where: str = "saved result") -> tuple[Histogra
     >>> decode_histograms(encode(Snapshot(), histograms=(w,))) == (w,)
     True
     """
-    with _taken(where):
+    with taken(where):
         return tuple(
             Histogram(_text(path), _real(low), _real(high), tuple(_whole(n) for n in counts), _whole(nan), _whole(inf))
             for path, low, high, counts, nan, inf in facts.get("histograms", ())
@@ -91,7 +91,7 @@ def decode_differences(facts: Any, where: str = "saved result") -> tuple[ValueDi
     >>> decode_differences(encode_differences([w])) == (w,)
     True
     """
-    with _taken(where):
+    with taken(where):
         return tuple(_difference(*each) for each in facts)
 
 
@@ -128,7 +128,7 @@ def decode_history(facts: Any, where: str = "saved result") -> tuple[tuple[Sampl
     >>> decode_history({"samples": [], "changes": [encode_seen(seen)]})[1] == (seen,)
     True
     """
-    with _taken(where):
+    with taken(where):
         samples = tuple(
             Sample(_whole(step), _real(time), Totals(**{name: _whole(value) for name, value in totals.items()}))
             for step, time, totals in facts["samples"]
@@ -159,13 +159,13 @@ def decode_count(facts: Any, where: str = "saved result") -> tuple[str, Totals, 
     >>> decode_count(encode_count("m", Totals(params=6), (), False))[1].params
     6
     """
-    with _taken(where):
+    with taken(where):
         totals = Totals(**{name: _whole(value) for name, value in facts["totals"].items()})
         return _text(facts["target"]), totals, tuple(_read_note(*n) for n in facts["notes"]), _flag(facts["guessed"])
 
 
 @contextmanager
-def _taken(where: str) -> Iterator[None]:
+def taken(where: str) -> Iterator[None]:
     """What goes wrong inside is a damaged file, said in one line."""
     try:
         yield

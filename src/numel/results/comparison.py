@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,9 +11,9 @@ from numel import analyses
 from numel.analyses.alignment import Alignment
 from numel.analyses.compare import Figure
 from numel.document import Block, Callout, Document, Heading, Quantity, Text, marked
-from numel.errors import SchemaError, ViewError
+from numel.errors import ViewError
 from numel.facts import Change, Totals, ValueDifference
-from numel.facts.codec import decode_differences, encode_differences
+from numel.facts.codec import decode_differences, encode_differences, taken
 from numel.facts.schema import SCHEMA
 from numel.results.report import Report
 from numel.views import Viewable, takes_none
@@ -30,6 +30,7 @@ _FIGURES = (
     ("saved_nbytes", "saved for backward", "bytes", "saved_nbytes"),
     ("peak_nbytes", "peak of live bytes", "bytes", "peak_nbytes"),
 )  # fmt: skip
+FIGURES = tuple(key for key, *_ in _FIGURES)
 _OF_A_TRACE = frozenset({"macs", "flops", "elementwise", "backward_flops", "saved_nbytes", "peak_nbytes"})
 
 
@@ -82,7 +83,8 @@ class Comparison(Viewable):
         """Whether nothing differs in what all sources know: no tensor, no module, no number that was traced."""
         traced = [figure.cells for figure in self.figures if figure.key in _OF_A_TRACE]
         same = all(len({cell for cell in cells if cell is not None}) <= 1 for cells in traced)
-        return same and not self.changes and all(each.equal for found in self.values for each in found)
+        read = all(each.equal for found in self.values for each in found) and not any(self.unread)
+        return same and read and not self.changes and all(totals.exact for totals in self.totals)
 
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
@@ -90,13 +92,19 @@ class Comparison(Viewable):
         found = []
         for key, title, unit, name in _FIGURES:
             cells = tuple(_figure(report, key, name) for report in self.reports)
-            if key == "active_params" and cells == tuple(report.totals.params for report in self.reports):
-                continue  # no experts
-            if any(cell not in (None, 0) for cell in cells):
+            if any(cell is not None for cell in cells):
                 found.append(Figure(key, title, unit, cells))  # type: ignore[arg-type]
         for name, values in self.metrics.items():
             found.append(Figure(name, name, "number", tuple(values)))
         return tuple(found)
+
+    def _shown(self) -> list[Figure]:
+        """What a screen has of them: not what is zero everywhere, nor the active parameters where all are."""
+        params = next(figure.cells for figure in self.figures if figure.key == "params")
+        told = [figure for figure in self.figures if figure.key in self.metrics or any(figure.cells)]
+        told = [figure for figure in told if figure.key != "active_params" or figure.cells != params]
+        dtypes = tuple(", ".join(sorted({t.dtype.name for t in report.snapshot.tensors})) for report in self.reports)
+        return [*told, Figure("dtypes", "element types", "text", dtypes)]
 
     def document(self, **display: Any) -> Document:
         """Totals side by side; for two what changed, and which layers made the difference; for more who is best."""
@@ -106,7 +114,10 @@ class Comparison(Viewable):
         if self.identical:
             also = " The values that were read are equal." if self.values else ""
             blocks.append(Text(f"No difference: the same modules, tensors, shapes and types.{also}"))
-        blocks.append(compare.side_by_side(self.names, self.figures))
+        elif not self.changes and not any(not each.equal for found in self.values for each in found):
+            blocks.append(Text("No difference found in what is known of both."))
+        blocks.append(compare.side_by_side(self.names, self._shown()))
+        blocks += self._other_inputs()
         for name, alignment, changes in zip(self.names[1:], self.alignments, self.changes_by_target, strict=True):
             of = f"{self.names[0]} and {name}" if len(self.names) > 2 else ""
             if alignment.how != "by path":
@@ -124,15 +135,25 @@ class Comparison(Viewable):
             layers = compare.layers(self.reports[0].layers, self.reports[1].layers, self.alignments[0], top=_TOP)
             blocks += [layers] if layers.rows else []
         else:
-            metric = next(iter(self.metrics), None)
-            blocks.append(compare.pareto(self.names, self.figures, metric))
+            blocks.append(compare.pareto(self.names, self.figures, self.metrics))
         return Document(tuple(blocks))
+
+    def _other_inputs(self) -> list[Block]:
+        """A warning for each target that ran with other inputs than the first."""
+        first = self.reports[0].trace
+        others = zip(self.names[1:], self.reports[1:], strict=True)
+        apart = [name for name, report in others
+                 if first is not None and report.trace is not None and report.trace.inputs != first.inputs]  # fmt: skip
+        text = "ran with other inputs than the first: what was traced differs for that, too"
+        return [Callout("warning", f"{name} {text}", "other-inputs") for name in apart]
 
     def whole(self, **display: Any) -> Document:
         """The same with pictures."""
         document, compare = self.document(**display), analyses.compare
         title, *rest = document.blocks
         blocks: list[Block] = [title, *compare.bars(self.names, self.figures), *rest]
+        if len(self.reports) > 2:
+            blocks += compare.trade(document.tables[-1], list(self.metrics))
         for values in self.values if len(self.reports) == 2 else ():
             blocks.append(replace(compare.values_table(values), title="Values of every tensor"))
         for changes in self.changes_by_target if len(self.reports) == 2 else ():
@@ -164,20 +185,15 @@ class Comparison(Viewable):
     def from_saved(cls, saved: Mapping[str, Any], where: str) -> Comparison:
         """The comparison again. Raises `SchemaError` for what `saved` did not write."""
         facts = saved["facts"]
-        try:
-            names = tuple(str(name) for name in facts["names"])
-            metrics = {str(name): tuple(float(value) for value in values) for name, values in facts["metrics"].items()}
-            held = list(facts["reports"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SchemaError(f"{where}: damaged comparison; expected what numel's save() wrote") from error
-        held = [each for each in held if isinstance(each, Mapping) and "facts" in each]
-        reports = tuple(Report.from_saved(each, where) for each in held)
-        if len(reports) != len(names) or len(names) < 2:
-            raise SchemaError(f"{where}: damaged comparison; expected what numel's save() wrote")
-        values = tuple(decode_differences(each, where) for each in facts.get("values", ()))
-        unread = tuple(tuple(str(path) for path in paths) for paths in facts.get("unread", ()))
-        if not len(values) == len(unread) <= len(names) - 1:
-            raise SchemaError(f"{where}: damaged comparison; expected what numel's save() wrote")
+        with taken(where):
+            names = tuple(_text(name) for name in facts["names"])
+            metrics = {_text(name): tuple(map(float, numbers)) for name, numbers in facts["metrics"].items()}
+            reports = tuple(Report.from_saved({"facts": each["facts"], **each}, where) for each in facts["reports"])
+            values = tuple(decode_differences(each, where) for each in facts.get("values", ()))
+            unread = tuple(tuple(_text(path) for path in paths) for paths in facts.get("unread", ()))
+            fit = len(reports) == len(names) >= 2 and all(len(numbers) == len(names) for numbers in metrics.values())
+            if not fit or len(values) != len(unread) or len(values) not in (0, len(names) - 1):
+                raise ValueError(f"{len(names)} names; expected as many reports and metrics")
         return cls(reports, names, metrics, values, unread)
 
     def failing(self, conditions: Sequence[str]) -> list[str]:
@@ -185,7 +201,15 @@ class Comparison(Viewable):
 
         Raises `ViewError` for one that does not parse or names a number that is not known.
         """
-        from numel.analyses.conditions import holds, parsed
+        return [text for holds, text in self._verdicts(conditions) if holds]
+
+    def undecided(self, conditions: Sequence[str]) -> list[str]:
+        """Those of which nobody can tell, since a number is not known or a bound; each with its numbers. Raises as
+        `failing` does."""
+        return [text for holds, text in self._verdicts(conditions) if holds is None]
+
+    def _verdicts(self, conditions: Sequence[str]) -> list[tuple[bool | None, str]]:
+        from numel.analyses.conditions import parsed, verdict
 
         found = []
         known = {figure.key: figure for figure in self.figures}
@@ -195,10 +219,25 @@ class Comparison(Viewable):
                 raise ViewError(f"{text!r}: no number is called {condition.key!r}; known: {', '.join(known)}")
             figure = known[condition.key]
             for name, cell in zip(self.names[1:], figure.cells[1:], strict=True):
-                said = holds(condition, figure.cells[0], cell, figure.unit)
-                if said:
-                    found.append(f"{name}: {said} ({text})")
+                said = verdict(condition, figure.cells[0], cell, figure.unit)
+                found.append((said.holds, f"{name}: {said.text} ({text})"))
         return found
+
+
+def checked(conditions: Sequence[str], metrics: Collection[str] = ()) -> None:
+    """Raises `ViewError` for a condition that can not be one, before anything runs."""
+    from numel.analyses.conditions import parsed
+
+    for text in conditions:
+        key = parsed(text).key
+        if key not in FIGURES and key not in metrics:
+            raise ViewError(f"{text!r}: no number is called {key!r}; known: {', '.join([*FIGURES, *metrics])}")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r}; expected text")
+    return value
 
 
 def _figure(report: Report, key: str, name: str) -> Any:

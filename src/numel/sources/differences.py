@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 from typing import Any
 
-from numel.errors import TargetError
 from numel.facts import ValueDifference
 from numel.sources.values import numbers_of, readers
 
@@ -14,6 +13,7 @@ _PIECE = 1 << 22
 _MOST_RANK = 64  # a change of more directions is not called low-rank
 _SPARE = 8  # directions more than looked for (Halko, Martinsson and Tropp, 2011, section 4.2)
 _ENERGY = 0.99
+_LEAST, _MOST = 1e-280, 1e300  # sums of squares that have kept their digits
 _LEAST_SIDE = 8  # a smaller matrix is of low rank whatever it is
 
 Readers = Mapping[str, Callable[[], Any]]
@@ -39,14 +39,11 @@ def differences(
     unread: list[str] = []
     with torch.no_grad():
         for before, after in pairs:
-            both = _flat(one, before), _flat(other, after)
-            x, y = both
+            x, y = _flat(one, before), _flat(other, after)
             if x is None or y is None or x.shape != y.shape:
                 unread.append(after)
             else:
                 found.append(_difference(before, after, x, y))
-    if not found and not unread:
-        raise TargetError("values: no tensor has a counterpart; there is nothing to compare")
     return tuple(found), tuple(unread)
 
 
@@ -55,41 +52,53 @@ def _flat(source: Readers, path: str) -> Any | None:
 
 
 def _pieces(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
-    """Both as doubles, where the first lies, a piece at a time: sums of many squares need the digits."""
+    """Both as they are, where the first lies, a piece at a time."""
+    a, b = x.reshape(-1), y.reshape(-1)
+    for start in range(0, a.numel(), _PIECE):
+        yield a[start : start + _PIECE], b[start : start + _PIECE].to(a.device)
+
+
+def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> ValueDifference:
+    """With `scale` both are multiplied by it for the sums, whose squares are beyond doubles else."""
     import torch
 
-    a, b = x.reshape(-1), y.reshape(-1)
-    wide = torch.float32 if a.device.type == "mps" else torch.float64
-    for start in range(0, a.numel(), _PIECE):
-        yield a[start : start + _PIECE].to(wide), b[start : start + _PIECE].to(a.device).to(wide)
-
-
-def _difference(before: str, after: str, x: Any, y: Any) -> ValueDifference:
     squares = first_squares = second_squares = product = largest = first_largest = 0.0
     odd = differing = 0
+    wide = torch.float32 if x.device.type == "mps" else torch.float64  # sums of many squares need the digits
     for a, b in _pieces(x, y):
-        same = (a == b) | (a.isnan() & b.isnan())
+        same = (a == b) | (a.isnan() & b.isnan())  # before they are widened: a double holds no large integer
         count = int(same.numel() - same.sum())
         known = a.isfinite() & b.isfinite()
         odd += int((~known & ~same).sum())
         differing += count
-        a, b = a[known], b[known]
+        a, b = a[known].to(wide), b[known].to(wide)
         if not a.numel():
             continue
         apart = b - a
         largest = max(largest, float(apart.abs().max()))
         first_largest = max(first_largest, float(a.abs().max()))
+        if scale != 1.0:
+            apart, a, b = apart * scale, a * scale, b * scale
         squares += float(apart.dot(apart))
         first_squares += float(a.dot(a))
         second_squares += float(b.dot(b))
         product += float(a.dot(b))
+    sums = (squares, first_squares) if first_largest else (squares,)
+    if scale == 1.0 and isfinite(largest) and largest and not all(_LEAST < each < _MOST for each in sums):
+        return _difference(before, after, x, y, 1 / max(largest, first_largest))
     norms = sqrt(first_squares) * sqrt(second_squares)
     return ValueDifference(
-        before, after, largest, largest / first_largest if first_largest else (0.0 if not largest else float("inf")),
-        sqrt(squares), sqrt(squares / first_squares) if first_squares else (0.0 if not squares else float("inf")),
+        before, after, largest, _beside(largest, first_largest), sqrt(squares) / scale,
+        _beside(sqrt(squares), sqrt(first_squares)),
         max(-1.0, min(1.0, product / norms)) if norms and isfinite(norms) else None,
         _rank(x, y, squares) if differing and not odd else None, odd, differing,
     )  # fmt: skip
+
+
+def _beside(value: float, whole: float) -> float:
+    if not whole:
+        return inf if value else 0.0
+    return value / whole
 
 
 def _rank(x: Any, y: Any, squares: float) -> int | None:
@@ -110,4 +119,5 @@ def _rank(x: Any, y: Any, squares: float) -> int | None:
         basis = torch.linalg.qr(apart @ torch.linalg.qr(apart.T @ basis).Q).Q
     energies = torch.linalg.svdvals(basis.T @ apart).double() ** 2
     held = (energies.cumsum(0) / squares).tolist()
-    return next((i + 1 for i, share in enumerate(held[:_MOST_RANK]) if share >= _ENERGY), None)
+    few = min(_MOST_RANK, min(apart.shape) // 2)  # a full matrix of noise holds 99 % in most of its directions
+    return next((i + 1 for i, share in enumerate(held[:few]) if share >= _ENERGY), None)

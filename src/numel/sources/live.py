@@ -6,7 +6,7 @@ objects over the same bytes, and one parameter can be a small view of a large st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from numel.facts.tensor import Part, Role, TensorRecord
 from numel.facts.totals import Totals
 from numel.sources import exported, flat, unregistered
 from numel.sources import packed as packing
+from numel.sources.roles import guess
 
 if TYPE_CHECKING:
     import torch
@@ -166,6 +167,36 @@ def totals(model: torch.nn.Module) -> Totals:
             within = (*inside, key)
             pending.extend([(child, within) for child in reversed(children.values()) if child is not None])
     return Totals(params, trainable, buffers, packed, 0, nbytes, local, tied, unknown)
+
+
+def of_state(state: Mapping[str, Any], *, target: str = "") -> Snapshot:
+    """The tensors of a state dict. It does not say what is a parameter: that is guessed by the names, as of a file. One
+    that is tied is there under each of its names as another object over the same elements.
+
+    >>> import torch
+    >>> [(t.path, t.shape, t.role) for t in of_state(torch.nn.Linear(3, 2).state_dict()).tensors]
+    [('weight', (2, 3), 'parameter'), ('bias', (2,), 'parameter')]
+    """
+    import torch
+
+    first: dict[int, str] = {}
+    places: dict[tuple[object, ...], str] = {}
+    storages: dict[int, int] = {}
+    records = []
+    for path, tensor in state.items():
+        record = _record(torch, path, tensor, "unknown", True, first, storages)
+        if record.storage is not None and record.numel:
+            elements = (record.storage, tensor.storage_offset(), record.shape, tensor.stride(), record.dtype)
+            alias = places.setdefault(elements, path)
+            record = replace(record, alias_of=None if alias == path else alias)
+        role = guess(path, record.shape or (), record.dtype)
+        records.append(record if role is None else replace(record, role=role, inferred=("role",)))
+    paths = dict.fromkeys([""])
+    for record in records:
+        above = record.module.split(".") if record.module else []
+        paths |= dict.fromkeys(".".join(above[: i + 1]) for i in range(len(above)))
+    modules = tuple(ModuleRecord(path, "") for path in paths)
+    return Snapshot(modules, tuple(records), replace(_provenance(torch, target), kind="state dict"))
 
 
 def _walk(torch: Any, model: Any, target: str) -> Snapshot:

@@ -21,8 +21,8 @@ from numel.sources.bytes import printable
 from numel.sources.wording import siblings
 
 _ACCEPTED = (
-    "a torch.nn.Module, an ExportedProgram, a Snapshot, 'pkg.mod:callable', 'file.py:Name', 'torchvision:NAME', "
-    "'timm:NAME', 'hf:ORG/NAME', or a path of .safetensors, config.json or a saved result"
+    "a torch.nn.Module, a state dict, an ExportedProgram, a Snapshot, 'pkg.mod:callable', 'file.py:Name', "
+    "'torchvision:NAME', 'timm:NAME', 'hf:ORG/NAME', or a path of .safetensors, config.json or a saved result"
 )
 _OWN_CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _URL = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)
@@ -65,6 +65,10 @@ def resolve(target: Any, *, options: Mapping[str, Any] | None = None, trust_remo
     nn = getattr(sys.modules.get("torch"), "nn", None)
     if nn is not None and isinstance(target, nn.Module):
         return Resolved(None, _without(target, chosen, "a live module"))
+    if nn is not None and isinstance(target, Mapping) and target and all(_is_tensor(each) for each in target.values()):
+        from numel.sources.live import of_state
+
+        return Resolved(of_state(_without(target, chosen, "a state dict"), target="a state dict"), None)
     if exported.is_program(target):
         model, notes = exported.unflattened(_without(target, chosen, "an ExportedProgram"))
         return Resolved(None, model, notes, inputs=exported.example_inputs(target))
@@ -74,6 +78,10 @@ def resolve(target: Any, *, options: Mapping[str, Any] | None = None, trust_remo
         given = f"the class {target.__qualname__}" if isinstance(target, type) else type(target).__qualname__
         raise TargetError(f"target: {given}; expected {_ACCEPTED}")
     return _named(target, chosen, trust_remote_code)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, sys.modules["torch"].Tensor)
 
 
 def _named(target: str, options: dict[str, Any], trust: bool) -> Resolved:

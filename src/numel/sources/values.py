@@ -46,9 +46,12 @@ def of_file(path: Path) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
 
 
 def readers(target: Any) -> Mapping[str, Callable[[], Any]]:
-    """What gives the tensor of each path of a module, or of a `.safetensors` file or index: read when it is called."""
+    """What gives the tensor of each path of a module, a state dict, or a `.safetensors` file or index: read when it is
+    called."""
     if isinstance(target, str | os.PathLike):
         return _of_file(Path(target).expanduser())
+    if isinstance(target, Mapping):
+        return {name: partial(_same, tensor) for name, tensor in target.items()}
     named = [*target.named_parameters(remove_duplicate=False), *target.named_buffers(remove_duplicate=False)]
     return {name: partial(_same, tensor) for name, tensor in named}
 
