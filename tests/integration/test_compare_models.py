@@ -145,7 +145,7 @@ def test_adapters_are_added_and_nothing_else_changes_but_what_they_freeze():
     model = Net()
     adapted = peft.get_peft_model(copy.deepcopy(model), peft.LoraConfig(r=2, target_modules=r"blocks\.\d\.0"))
     found = numel.compare(model, adapted)
-    assert {kind for kind, _ in kinds(found)} <= {"added", "frozen"}
+    assert {kind for kind, _ in kinds(found)} == {"added", "frozen"}
     added = found.totals[1].params - found.totals[0].params
     assert added == 4 * (2 * 8 + 8 * 2)
 
@@ -229,3 +229,116 @@ def test_what_has_no_values_is_said():
         numel.compare("torchvision:resnet18", "torchvision:resnet18", values=True)
     found = numel.compare(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3, device="meta"), values=True)
     assert "could not be compared" in str(found)
+
+
+# ── values, and sources of other kinds ───────────────────────────────────────────────────────────────────────────────
+
+
+def pair(one: dict[str, Any], other: dict[str, Any]) -> tuple[Any, ...]:
+    found = numel.compare(one, other, values=True)
+    return found.identical, *found.values[0]
+
+
+def test_integers_are_compared_as_integers():
+    """2⁶⁰ and 2⁶⁰ + 1 are one double."""
+    same, difference = pair({"n": torch.tensor([2**60, 5])}, {"n": torch.tensor([2**60 + 1, 5])})
+    assert not same
+    assert difference.differing == 1
+
+
+def test_values_whose_squares_are_beyond_doubles_keep_their_lengths():
+    """(1, 1) → (2, 1) changes by 1 beside a length of √2, at 1e200 as at 1e-200."""
+    for scale in (1e200, 1e-200):
+        one = torch.tensor([1.0, 1.0], dtype=torch.float64) * scale
+        other = torch.tensor([2.0, 1.0], dtype=torch.float64) * scale
+        _, difference = pair({"w": one}, {"w": other})
+        assert difference.relative_length == pytest.approx(0.5**0.5)
+        assert difference.length == pytest.approx(scale)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (32, 32), (60, 512)])
+def test_noise_is_of_no_low_rank(shape: tuple[int, int]):
+    generator = torch.Generator().manual_seed(0)
+    _, difference = pair({"w": torch.zeros(shape)}, {"w": torch.randn(shape, generator=generator)})
+    assert difference.rank is None
+
+
+def test_a_tensor_that_became_nan_comes_first():
+    names = [f"t{i}" for i in range(30)]
+    other = {name: torch.full((4,), 1.01) for name in names} | {"t17": torch.full((4,), float("nan"))}
+    found = numel.compare({name: torch.ones(4) for name in names}, other, values=True)
+    table = next(table for table in found.document().tables if table.title == "Values")
+    assert table.rows[0][0] == "t17"
+    assert "1 with values that are NaN or infinite" in table.caption
+
+
+def test_values_that_can_not_be_read_are_not_called_equal():
+    found = numel.compare(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2, device="meta"), values=True)
+    assert not found.identical
+    assert "could not be compared" in str(found)
+    assert "The values that were read are equal" not in str(found)
+
+
+def test_a_model_and_its_state_dict_are_identical():
+    model = Net()
+    assert numel.compare(model, model.state_dict(), values=True).identical
+    assert numel.compare(model, Net().state_dict(), values=True).changes == ()
+
+
+def test_a_head_that_a_file_holds_apart_is_read(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    model = Net()
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    state["head.weight"] += 1
+    save_file(state, str(tmp_path / "apart.safetensors"))
+    found = numel.compare(model, tmp_path / "apart.safetensors", values=True)
+    assert ("untied", "head.weight") in kinds(found)
+    assert [each.second for each in found.values[0] if not each.equal] == ["head.weight"]
+
+
+def test_a_wrapper_in_the_middle_is_seen_through():
+    one, other = Net(), Net()
+    other.blocks = torch.nn.DataParallel(other.blocks)
+    assert numel.compare(one, other).changes == ()
+
+
+def test_a_pruned_model_shows_its_masks_and_a_quantised_one_its_types():
+    from torch.nn.utils import prune
+
+    pruned = Net()
+    prune.l1_unstructured(pruned.blocks[0][0], "weight", 0.5)
+    found = numel.compare(Net(), pruned)
+    assert set(kinds(found)) == {
+        ("removed", "blocks.0.0.weight"), ("added", "blocks.0.0.weight_orig"), ("added", "blocks.0.0.weight_mask")
+    }  # fmt: skip
+    halved = Net().to(torch.bfloat16)
+    floats = {name for name, tensor in halved.named_parameters()} | {
+        name for name, tensor in halved.named_buffers() if tensor.is_floating_point()
+    }
+    found = numel.compare(Net(), halved)
+    assert {("retyped", name) for name in floats} <= set(kinds(found))
+    assert {change.kind for change in found.changes} == {"retyped"}
+
+
+def test_what_ran_with_other_inputs_is_said(tmp_path: Path):
+    numel.summary(Net(), "i64[2] < 10").save(tmp_path / "r.json")
+    found = numel.compare(tmp_path / "r.json", Net(), inputs="i64[64] < 10")
+    assert "ran with other inputs than the first" in str(found)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "fake"}, {"inputs": "f32[1]"}, {"backward": True}, {"metric": {"params": (1, 2)}},
+              {"metric": {"loss": (1.0, float("nan"))}}]
+)  # fmt: skip
+def test_what_no_target_can_take_is_refused(wrong: dict[str, Any]):
+    state = torch.nn.Linear(2, 2).state_dict()
+    with pytest.raises(numel.errors.InputsError):
+        numel.compare(state, state, **wrong)
+
+
+def test_four_models_are_a_scatter_and_a_table_of_trade_offs():
+    found = numel.compare(*(Net(n) for n in (1, 2, 3, 4)), metric={"accuracy": (0.6, 0.7, 0.65, 0.8)})
+    assert found.document().tables[-1].to_dict()["best"] == [True, True, False, True]
+    chart = found.chart("scatter")
+    assert (chart.x, chart.y) == ("params", ("accuracy",))

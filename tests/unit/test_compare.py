@@ -177,6 +177,104 @@ def test_sixty_thousand_modules_are_aligned():
     assert kinds.count("removed") == 1 + 1 + 500 + 500  # a layer, its list, the experts and their tensors
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        # a name of a wrapper beside other things is a name
+        (net(weight("weight", 2), weight("module.weight", 2, 2)),
+         net(weight("weight", 2), weight("module.weight", 7, 2)),
+         [("reshaped", "module.weight", (2, 2), (7, 2))]),
+        # a rename stays one where the sources know no classes
+        (file(weight("enc.q", 2, 3), weight("h", 4)), file(weight("encoder.q", 2, 3), weight("h", 4)),
+         [("moved", "encoder", "enc", "encoder")]),
+        (file(weight("model.a.w", 2, 3), weight("model.b.w", 4)), file(weight("a.w", 2, 3), weight("b.w", 4)),
+         [("moved", "", "model", "")]),
+        (file(*blocks("l.", [5, 6, 7])), file(*blocks("l.", [9, 5, 6, 7])),
+         [*(("moved", f"l.{i + 1}", f"l.{i}", f"l.{i + 1}") for i in range(3)),
+          ("added", "l.0.fc.weight", None, (9, 4))]),
+        # most of it is the same under another name
+        (file(*blocks("model.layers.", [2, 2, 2])), file(*blocks("gpt.h.", [5, 2, 2])),
+         [("moved", "gpt", "model", "gpt"), ("moved", "gpt.h", "model.layers", "gpt.h"),
+          ("reshaped", "gpt.h.0.fc.weight", (2, 4), (5, 4))]),
+        # nothing of it is: two modules of one class are not each other for that
+        (net(weight("classifier.weight", 4, 3)), net(weight("pos.weight", 77, 300)),
+         [("removed", "classifier", "Linear", None), ("added", "pos", None, "Linear"),
+          ("removed", "classifier.weight", (4, 3), None), ("added", "pos.weight", None, (77, 300))]),
+        # what is in it says more than a letter, and a name more than one shape
+        (net(weight("a.w", 4, 3), weight("b.w", 5, 4)), net(weight("b.w", 4, 3), weight("c.w", 5, 4)),
+         [("moved", "b", "a", "b"), ("moved", "c", "b", "c")]),
+        (net(*(weight(f"{n}.w", 8, 8) for n in "qkv")),
+         net(weight("q.w", 16, 8), *(weight(f"{n}.w", 8, 8) for n in "kvo")),
+         [("added", "o", None, "Linear"), ("added", "o.w", None, (8, 8)), ("reshaped", "q.w", (8, 8), (16, 8))]),
+        # what it is for
+        (net(weight("a.w", 2, 3)), net(weight("a.w", 2, 3, role="buffer", trainable=False)),
+         [("replaced", "a.w", "parameter", "buffer")]),
+        (net(weight("a.w", 2, role="buffer")), net(weight("a.w", 2, role="buffer", persistent=False)),
+         [("replaced", "a.w", "buffer", "buffer, not saved")]),
+        # a tensor that a file holds a second time is none of the tied ones
+        (net(weight("a.w", 2, 3), weight("b.w", 2, 3, alias_of="a.w")), file(weight("a.w", 2, 3), weight("b.w", 2, 3)),
+         [("untied", "b.w", "a.w", None)]),
+        # but it may keep either place
+        (net(weight("a.w", 2, 3), weight("b.w", 2, 3, alias_of="a.w")), file(weight("b.w", 2, 3)), []),
+    ],
+)  # fmt: skip
+def test_what_is_different_is_said_and_nothing_else(one: Snapshot, other: Snapshot, expected: list[tuple[Any, ...]]):
+    assert found(one, other) == expected
+    assert Comparison((Report(one), Report(other)), ("x", "y")).identical is (not expected)
+
+
+def test_a_tie_is_the_same_whichever_place_comes_first():
+    one = net(weight("a.w", 2, 3), weight("b.w", 2, 3, alias_of="a.w"))
+    other = net(weight("b.w", 2, 3), weight("a.w", 2, 3, alias_of="b.w"))
+    assert found(one, other) == []
+
+
+def test_a_class_of_the_same_name_and_other_settings_are_a_difference():
+    def one(kind: str, **attributes: int) -> Snapshot:
+        return Snapshot((ModuleRecord("", kind, attributes=tuple(attributes.items())),), (weight("w", 2),))
+
+    assert found(one("a.Conv", stride=1), one("b.Conv", stride=1)) == [("replaced", "", "a.Conv", "b.Conv")]
+    assert found(one("a.Conv", stride=1, groups=1), one("a.Conv", stride=2, groups=1)) == [
+        ("replaced", "", "Conv(stride=1)", "Conv(stride=2)")
+    ]
+
+
+def test_unknown_sizes_are_not_called_identical():
+    lazy = net(TensorRecord("a.weight", None, F32, trainable=True))
+    made = Comparison((Report(lazy), Report(lazy)), ("x", "y"))
+    assert not made.identical
+    assert "No difference found in what is known" in str(made)
+
+
+def test_a_layer_that_is_put_into_a_sequence_moves_those_behind_it():
+    def sequence(*kinds: str) -> Snapshot:
+        modules = (ModuleRecord("", "Seq"), *(ModuleRecord(str(i), kind) for i, kind in enumerate(kinds)))
+        sizes = {"L3": 3, "L4": 4}
+        return Snapshot(modules, tuple(weight(f"{i}.w", sizes[k]) for i, k in enumerate(kinds) if k in sizes))
+
+    assert found(sequence("L3", "ReLU", "L4"), sequence("L3", "Dropout", "ReLU", "L4")) == [
+        ("added", "1", None, "Dropout"), ("moved", "2", "1", "2"), ("moved", "3", "2", "3")
+    ]  # fmt: skip
+
+
+def test_what_wraps_another_module_is_in_the_layers_that_make_the_difference():
+    """Else the rows would not add up: 3 parameters more around what is wrapped, and 3 more in it."""
+    def outer(n: int) -> Report:
+        types = {"fc": "Adapted", "fc.base_layer": "Linear"}
+        return Report(net(weight("fc.scale", n), weight("fc.base_layer.weight", n, 1), types=types))
+
+    made = Comparison((outer(2), outer(5)), ("x", "y"))
+    layers = next(table for table in made.document().tables if table.title == "Where it comes from")
+    assert sum(layers.to_dict()["params_difference"]) == 6
+
+
+def test_many_children_of_two_kinds_are_aligned():
+    """Time that is cubic, as difflib's is here, would not end."""
+    one = net(*blocks("layers.", [5] * 1500))
+    other = net(*blocks("layers.", [5 + i % 2 for i in range(1500)]))
+    assert {change.kind for change in changes(one, other, aligned(one, other))} == {"reshaped"}
+
+
 # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -218,7 +316,11 @@ def test_a_comparison_is_saved_and_read_back():
     saved = json.loads(made.text("json"))
     assert {"kind": "reshaped", "path": "a.weight", "before": [2, 3], "after": [2, 4]} in saved["changes"][0]
     assert from_saved(saved, "c.json") == made
-    for change in ({"names": ["x"]}, {"metrics": 5}, {"reports": []}, {"reports": [1, 2]}):
+    damaged: list[dict[str, Any]] = [
+        {"names": ["x"]}, {"names": "xy"}, {"metrics": 5}, {"metrics": {"a": [1]}}, {"values": 5}, {"reports": []},
+        {"reports": [1, 2]},
+    ]  # fmt: skip
+    for change in damaged:
         with pytest.raises(SchemaError):
             from_saved(saved | {"facts": saved["facts"] | change}, "c.json")
 
@@ -246,6 +348,39 @@ def test_conditions_hold_where_they_say(condition: str, holds: bool):
     reports = (Report(net(weight("a.weight", 100, 1))), Report(net(weight("a.weight", 106, 1))))
     made = Comparison(reports, ("x", "y"), {"accuracy": (0.8, 0.7)})
     assert bool(made.failing([condition])) is holds
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("params > 5", True), ("params >= 6", True), ("params > 6", None), ("params < 6", False), ("params < 7", None),
+        ("params <= 5", False), ("params == 6", None), ("params > +1%", None), ("params > +1", None),
+        ("buffers > 0", False),
+    ],
+)  # fmt: skip
+def test_conditions_on_a_lower_bound_hold_where_that_is_proven(condition: str, holds: bool | None):
+    """At least 6 parameters, beside at least 6: what is beyond a limit already is so with more."""
+    lazy = Report(net(weight("a.weight", 2, 3), TensorRecord("b.weight", None, F32, trainable=True)))
+    lazy = Comparison((lazy, lazy), ("x", "y"))
+    if condition == "buffers > 0":
+        lazy = Comparison((Report(BASE), Report(BASE)), ("x", "y"))
+    assert bool(lazy.failing([condition])) is (holds is True)
+    assert bool(lazy.undecided([condition])) is (holds is None)
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"), [("ll < -10%", False), ("ll > +10%", True), ("ll > +60%", False)]
+)
+def test_percentages_of_what_is_negative_rise_where_it_rises(condition: str, holds: bool):
+    """From -2 to -1 it rises, by half of its size."""
+    made = Comparison((Report(BASE), Report(BASE)), ("x", "y"), {"ll": (-2.0, -1.0)})
+    assert bool(made.failing([condition])) is holds
+
+
+@pytest.mark.parametrize("condition", ["nbytes > 500B", "params > 1%"])
+def test_conditions_of_two_meanings_are_refused(condition: str):
+    with pytest.raises(ViewError, match=r"write"):
+        Comparison((Report(BASE), Report(BASE)), ("x", "y")).failing([condition])
 
 
 @pytest.mark.parametrize("text", ["params", "params > ", "params > 5 apples", "> 5", "params => 5", "params > 5; x"])

@@ -235,7 +235,7 @@ def _children(a: Node, b: Node) -> Pairs | None:
     if by_order is None:
         return None
     numbered = all(child.name.isdigit() for node in (a, b) for child in node.children.values())
-    bonus = 0 if numbered else 1  # a name says more than a number
+    bonus = 0 if numbered else 2  # a name says more than a number
     if _score(by_order, alike, bonus) > _score(by_name, alike, bonus):
         if numbered:  # what lies between two pairs is what has changed there
             by_order = _filled(by_order, a, b)

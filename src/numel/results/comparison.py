@@ -186,7 +186,7 @@ class Comparison(Viewable):
         """The comparison again. Raises `SchemaError` for what `saved` did not write."""
         facts = saved["facts"]
         with taken(where):
-            names = tuple(_text(name) for name in facts["names"])
+            names = tuple(_text(name) for name in _list(facts["names"]))
             metrics = {_text(name): tuple(map(float, numbers)) for name, numbers in facts["metrics"].items()}
             reports = tuple(Report.from_saved({"facts": each["facts"], **each}, where) for each in facts["reports"])
             values = tuple(decode_differences(each, where) for each in facts.get("values", ()))
@@ -232,6 +232,12 @@ def checked(conditions: Sequence[str], metrics: Collection[str] = ()) -> None:
         key = parsed(text).key
         if key not in FIGURES and key not in metrics:
             raise ViewError(f"{text!r}: no number is called {key!r}; known: {', '.join([*FIGURES, *metrics])}")
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r}; expected a list")
+    return value
 
 
 def _text(value: object) -> str:
