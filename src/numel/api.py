@@ -20,7 +20,7 @@ from numel import collector
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
-from numel.results import Comparison, Report, Result, Watch, from_saved
+from numel.results import Comparison, History, Report, Result, Watch, from_saved
 from numel.results.comparison import FIGURES
 from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
@@ -348,8 +348,9 @@ def load(path: str | os.PathLike[str]) -> Result:
     except TypeError as error:
         raise TargetError(f"load: {path!r}: expected the path of a result that numel saved") from error
     try:
-        text = place.read_text(encoding="utf-8")
-        saved = _run(text) if place.suffix == ".jsonl" else json.loads(text)
+        if place.suffix == ".jsonl":
+            return _run(place)
+        saved = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not JSON"
         raise TargetError(f"{printable(place)}: {reason}; expected a result that numel saved") from error
@@ -358,23 +359,12 @@ def load(path: str | os.PathLike[str]) -> Result:
     return from_saved(saved, printable(place))
 
 
-def _run(text: str) -> Any:
-    """The lines that a monitor wrote, as a saved history; what a run that was killed left unfinished is left out."""
-    kept: dict[str, Any] = {"schema": None, "kind": "history"}
-    facts: dict[str, Any] = {"target": "", "samples": [], "changes": []}
-    for line in text.splitlines():
-        try:
-            held = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(held, dict):
-            continue
-        if "schema" in held:
-            kept["schema"], facts["target"] = held["schema"], held.get("target", "")
-        for name in ("sample", "change"):
-            if name in held:
-                facts[f"{name}s"].append(held[name])
-    return {**kept, "facts": facts}
+def _run(place: Path) -> History:
+    """The lines that a monitor wrote, as the history that it had."""
+    from numel.monitoring.sinks import read as read_lines
+
+    kept, target = read_lines(place, printable(place))
+    return History(kept.samples, kept.changes, target, kept.values, kept.alarms, kept.notes)
 
 
 def _report(path: Path) -> Report:

@@ -42,9 +42,10 @@ def freeze(model: Any) -> Expected:
 
 
 def retype(model: Any) -> Expected:
-    model.norm.to(torch.float64 if model.norm.weight.dtype is torch.float32 else torch.float32)
-    floats = {name for name, tensor in model.norm.state_dict().items() if tensor.is_floating_point()}
-    return {("retyped", f"norm.{name}") for name in floats}
+    to = torch.float64 if model.norm.weight.dtype is torch.float32 else torch.float32
+    held = model.norm.state_dict()
+    model.norm.to(to)
+    return {("retyped", f"norm.{name}") for name, x in held.items() if x.is_floating_point() and x.dtype is not to}
 
 
 def move(model: Any) -> Expected:

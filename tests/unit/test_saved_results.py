@@ -14,6 +14,7 @@ import pytest
 import numel
 from numel.errors import SchemaError, TargetError
 from numel.facts import (
+    Alarm,
     CallRecord,
     Change,
     Histogram,
@@ -24,10 +25,12 @@ from numel.facts import (
     Sample,
     Seen,
     Snapshot,
+    Statistics,
     TensorRecord,
     TensorSpec,
     Totals,
     Trace,
+    Values,
     dtype,
 )
 from numel.facts.schema import SCHEMA, upgraded
@@ -49,6 +52,15 @@ def report(**more: Any) -> Report:
     return Report(snapshot, trace, histograms=histograms, **more)
 
 
+BINS = Histogram("w", -1.0, 1.0, (3, 3))
+VALUES = (
+    Values(0, 1.5, (Statistics("w", "weight", 6, 6, 2.0, 0.25, 0.5, 1.0, 0.0, histogram=BINS),
+                    Statistics("w", "gradient", 6, 6, zeros=0.5, nan=1, infinite=1))),
+    Values(1, 2.5, (Statistics("w", "update", 6, 3, 0.5, 0.25, 0.5, 1.0, 0.0, ratio=0.125),)),
+)  # fmt: skip
+ALARM = Alarm(0, 1.5, Note("not-finite", "error", "the gradient has 1 NaN and 1 infinity", "w"))
+NOTE = Note("history-thinned", "info", "of each 2 only one look at the values is kept, and the newest")
+
 RESULTS: dict[str, Result] = {
     "report": report(),
     "tensors": Report(report().snapshot, None, "tensors"),
@@ -58,6 +70,7 @@ RESULTS: dict[str, Result] = {
     "formulas": Formulas.registered("aten.mm"),
     "history": History((Sample(0, 1.5, Totals(params=6)), Sample(4, 2.5, Totals(params=9))),
                        (Seen(4, 2.5, Change("reshaped", "w", (2, 3), (3, 3))),), "net.Net"),
+    "history with values": History((Sample(0, 1.5, Totals(params=6)),), (), "net.Net", VALUES, (ALARM,), (NOTE,)),
     "comparison": Comparison((report(), Report(report().snapshot)), ("a", "b"), {"accuracy": (0.5, 0.25)}),
 }
 

@@ -4,10 +4,11 @@ from numel.facts.change import Change, ChangeKind
 from numel.facts.difference import ValueDifference
 from numel.facts.dtype import DType, dtype, dtype_of, known_dtypes
 from numel.facts.histogram import Histogram
-from numel.facts.history import Sample, Seen
+from numel.facts.history import Alarm, Sample, Seen, Values
 from numel.facts.note import Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import ModuleRecord, Snapshot, above_of
+from numel.facts.statistics import Statistics
 from numel.facts.tensor import Part, TensorRecord
 from numel.facts.totals import Totals
 from numel.facts.trace import (
@@ -26,7 +27,8 @@ from numel.facts.trace import (
 __all__ = [
     "OUTSIDE",
     "WAYS_OUT",
-    "CallRecord", "Change", "ChangeKind", "DType", "Failure", "Histogram", "MemoryEvent", "ModuleRecord", "Note",
-    "OpRecord", "Part", "Phase", "Provenance", "Sample", "Seen", "Snapshot", "TensorRecord", "TensorSpec", "Totals",
-    "Trace", "ValueDifference", "above_of", "dtype", "dtype_of", "known_dtypes", "tensors_in",
+    "Alarm", "CallRecord", "Change", "ChangeKind", "DType", "Failure", "Histogram", "MemoryEvent", "ModuleRecord",
+    "Note", "OpRecord", "Part", "Phase", "Provenance", "Sample", "Seen", "Snapshot", "Statistics", "TensorRecord",
+    "TensorSpec", "Totals", "Trace", "ValueDifference", "Values", "above_of", "dtype", "dtype_of", "known_dtypes",
+    "tensors_in",
 ]  # fmt: skip

@@ -17,10 +17,11 @@ from numel.facts.change import Change, ChangeKind, State
 from numel.facts.difference import ValueDifference
 from numel.facts.dtype import DType, Kind
 from numel.facts.histogram import Histogram
-from numel.facts.history import Sample, Seen
+from numel.facts.history import Alarm, Sample, Seen, Values
 from numel.facts.note import Level, Note
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
+from numel.facts.statistics import Statistics
 from numel.facts.tensor import Part, Role, TensorRecord
 from numel.facts.totals import Totals
 from numel.facts.trace import CallRecord, EventKind, Failure, MemoryEvent, Mode, OpRecord, Phase, TensorSpec, Trace
@@ -73,10 +74,7 @@ def decode_histograms(facts: Any, where: str = "saved result") -> tuple[Histogra
     True
     """
     with taken(where):
-        return tuple(
-            Histogram(_text(path), _real(low), _real(high), tuple(_whole(n) for n in counts), _whole(nan), _whole(inf))
-            for path, low, high, counts, nan, inf in facts.get("histograms", ())
-        )
+        return tuple(_read_histogram(*each) for each in facts.get("histograms", ()))
 
 
 def encode_differences(found: Sequence[ValueDifference]) -> list[Json]:
@@ -121,23 +119,103 @@ def encode_seen(seen: Seen) -> Json:
     return [seen.step, seen.time, seen.change.kind, seen.change.path, *states]
 
 
-def decode_history(facts: Any, where: str = "saved result") -> tuple[tuple[Sample, ...], tuple[Seen, ...]]:
-    """A history again: {"samples": […], "changes": […]}. Raises as `decode` does.
+def encode_values(values: Values) -> Json:
+    """Statistics at a step as JSON values."""
+    return [values.step, values.time, [_statistics(each) for each in values.statistics]]
+
+
+def encode_alarm(alarm: Alarm) -> Json:
+    """An alarm at a step as JSON values."""
+    return [alarm.step, alarm.time, *_note(alarm.note)]
+
+
+def encode_notes(notes: Sequence[Note]) -> list[Json]:
+    """Notes as JSON values."""
+    return [_note(each) for each in notes]
+
+
+def decode_history(
+    facts: Any, where: str = "saved result"
+) -> tuple[tuple[Sample, ...], tuple[Seen, ...], tuple[Values, ...], tuple[Alarm, ...], tuple[Note, ...]]:
+    """A history again: {"samples": […], "changes": […], "values": […], "alarms": […], "notes": […]}; the last three may
+    be missing. Raises as `decode` does.
 
     >>> seen = Seen(3, 0.5, Change("reshaped", "w", (2,), (3,)))
     >>> decode_history({"samples": [], "changes": [encode_seen(seen)]})[1] == (seen,)
     True
     """
     with taken(where):
-        samples = tuple(
-            Sample(_whole(step), _real(time), Totals(**{name: _whole(value) for name, value in totals.items()}))
-            for step, time, totals in facts["samples"]
+        return (
+            tuple(_read_sample(*each) for each in facts["samples"]),
+            tuple(_read_seen(*each) for each in facts["changes"]),
+            tuple(_read_values(*each) for each in facts.get("values", ())),
+            tuple(_read_alarm(*each) for each in facts.get("alarms", ())),
+            tuple(_read_note(*each) for each in facts.get("notes", ())),
         )
-        changes = tuple(
-            Seen(_whole(step), _real(time), Change(_one_of(ChangeKind, kind), _text(path), _state(x), _state(y)))
-            for step, time, kind, path, x, y in facts["changes"]
-        )
-        return samples, changes
+
+
+def decode_line(held: Mapping[str, Any], where: str = "saved result") -> Sample | Seen | Values | Alarm | None:
+    """What a line of a history that grows holds; `None` where that is something else. Raises as `decode` does.
+
+    >>> alarm = Alarm(7, 0.5, Note("dead", "warning", "no gradient", "w"))
+    >>> decode_line({"alarm": encode_alarm(alarm)}) == alarm
+    True
+    """
+    with taken(where):
+        if "sample" in held:
+            return _read_sample(*held["sample"])
+        if "change" in held:
+            return _read_seen(*held["change"])
+        if "values" in held:
+            return _read_values(*held["values"])
+        if "alarm" in held:
+            return _read_alarm(*held["alarm"])
+    return None
+
+
+def _read_sample(step: Json, time: Json, totals: Json) -> Sample:
+    return Sample(_whole(step), _real(time), Totals(**{name: _whole(value) for name, value in totals.items()}))
+
+
+def _read_seen(step: Json, time: Json, kind: Json, path: Json, before: Json, after: Json) -> Seen:
+    change = Change(_one_of(ChangeKind, kind), _text(path), _state(before), _state(after))
+    return Seen(_whole(step), _real(time), change)
+
+
+def _read_values(step: Json, time: Json, statistics: Json) -> Values:
+    return Values(_whole(step), _real(time), tuple(_read_statistics(*each) for each in statistics))
+
+
+def _read_alarm(step: Json, time: Json, *note: Json) -> Alarm:
+    return Alarm(_whole(step), _real(time), _read_note(*note))
+
+
+def _statistics(s: Statistics) -> Json:
+    """The path once: a histogram is of the tensor that it stands beside."""
+    h = s.histogram
+    bins = None if h is None else [h.low, h.high, list(h.counts), h.nan, h.infinite]
+    return [s.path, s.of, s.numel, s.seen, s.norm, s.mean, s.std, s.absmax, s.zeros, s.nan, s.infinite, s.ratio, bins]
+
+
+def _read_statistics(
+    path: Json, of: Json, numel: Json, seen: Json, norm: Json, mean: Json, std: Json, absmax: Json, zeros: Json,
+    nan: Json, infinite: Json, ratio: Json, bins: Json,
+) -> Statistics:  # fmt: skip
+    return Statistics(
+        _text(path), _text(of), _whole(numel), _whole(seen), _known(norm), _known(mean), _known(std), _known(absmax),
+        _real(zeros), _whole(nan), _whole(infinite), _known(ratio),
+        None if bins is None else _read_histogram(path, *bins),
+    )  # fmt: skip
+
+
+def _read_histogram(path: Json, low: Json, high: Json, counts: Json, nan: Json, infinite: Json) -> Histogram:
+    return Histogram(
+        _text(path), _real(low), _real(high), tuple([_whole(n) for n in counts]), _whole(nan), _whole(infinite)
+    )  # fmt: skip
+
+
+def _known(value: Json) -> float | None:
+    return None if value is None else _real(value)
 
 
 def _state(value: Json) -> State:

@@ -10,7 +10,8 @@ from typing import Any
 
 from numel.errors import InputsError
 from numel.facts import Sample, Seen
-from numel.monitoring.sinks import Callback, JsonLines, Sink
+from numel.monitoring.kept import Kept
+from numel.monitoring.sinks import Callback, JsonLines, Record, Sink
 from numel.monitoring.state import State, changes, look
 from numel.sources.live import totals
 
@@ -27,8 +28,7 @@ class Monitor:
     def __init__(self, model: Any, sink: Sink | Callable[[Any], None] | str | os.PathLike[str] | None = None) -> None:
         self._model: Any | None = model
         self._state: State | None = None
-        self._samples: list[Sample] = []
-        self._changes: list[Seen] = []
+        self._kept = Kept()
         self._last: tuple[int, float] | None = None
         self._sink: Sink | None = _sink(sink)
         self.target = f"{type(model).__module__}.{type(model).__qualname__}"
@@ -53,33 +53,46 @@ class Monitor:
                 found = tuple(Seen(step, now, change) for change in changes(self._state, state))
             self._state = state
             sample = Sample(step, now, totals(self._model))
-            self._changes += found
-            if not self._samples or sample.totals != self._samples[-1].totals:
-                self._samples.append(sample)
-                if self._sink is not None:
-                    self._sink.write(sample)
-            if self._sink is not None:
-                for each in found:
-                    self._sink.write(each)
+            newest = self._kept.newest_sample
+            if newest is None or sample.totals != newest.totals:
+                self._write(sample)
+            for each in found:
+                self._write(each)
         self._last = step, now
         return found
 
-    def seen(self) -> tuple[tuple[Sample, ...], tuple[Seen, ...]]:
-        """The totals where they changed, with those of the last look, and every change so far."""
-        samples = list(self._samples)
-        if samples and self._last is not None and self._last[0] != samples[-1].step:
-            samples.append(Sample(*self._last, samples[-1].totals))
-        return tuple(samples), tuple(self._changes)
+    def _write(self, seen: Record) -> None:
+        self._kept.add(seen)
+        if self._sink is not None:
+            self._sink.write(seen)
+
+    @property
+    def kept(self) -> Kept:
+        """What was seen so far, as far as it is kept."""
+        return self._kept
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The totals where they changed, with those of the last look."""
+        last = self._now()
+        return (*self._kept.samples, *(() if last is None else (last,)))
+
+    def _now(self) -> Sample | None:
+        """The totals of the last look, where no sample has its step."""
+        newest = self._kept.newest_sample
+        if newest is None or self._last is None or self._last[0] == newest.step:
+            return None
+        return Sample(*self._last, newest.totals)
 
     def close(self) -> None:
         """Let go of the model and write what is left. Closing twice is closing once."""
         if self._model is None:
             return
         self._model = None
+        last = self._now()
+        if last is not None:
+            self._write(last)
         if self._sink is not None:
-            samples, _ = self.seen()
-            if len(samples) > len(self._samples):
-                self._sink.write(samples[-1])
             self._sink.end()
 
     def __enter__(self) -> Monitor:

@@ -8,8 +8,15 @@ from typing import Any
 
 from numel import analyses
 from numel.document import Block, Document, Heading, Text
-from numel.facts import Sample, Seen
-from numel.facts.codec import decode_history, encode_sample, encode_seen
+from numel.facts import Alarm, Note, Sample, Seen, Values
+from numel.facts.codec import (
+    decode_history,
+    encode_alarm,
+    encode_notes,
+    encode_sample,
+    encode_seen,
+    encode_values,
+)
 from numel.facts.schema import SCHEMA
 from numel.monitoring import Monitor
 from numel.views import Viewable, takes_none
@@ -18,7 +25,8 @@ from numel.views import Viewable, takes_none
 @dataclass(frozen=True, repr=False)
 class History(Viewable):
     """`samples` are totals where they changed, the first and the last; `changes` what happened to the structure, each
-    with its `step`, `kind` and `path`.
+    with its `step`, `kind` and `path`; `values` what its values were like where they were looked at; `alarms` what was
+    wrong, each with its `step`, `code`, `path` and `text`; `notes` what is left out of these, and why.
 
     >>> from numel.facts import Change, Totals
     >>> History((Sample(0, 0.0, Totals(params=6)),), (Seen(3, 1.0, Change("frozen", "w", True, False)),)).steps
@@ -28,11 +36,14 @@ class History(Viewable):
     samples: tuple[Sample, ...] = ()
     changes: tuple[Seen, ...] = ()
     target: str = ""
+    values: tuple[Values, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def steps(self) -> tuple[int, int]:
         """The first and the last step of which something is known."""
-        steps = [*(each.step for each in self.samples), *(each.step for each in self.changes)]
+        steps = [each.step for several in (self.samples, self.changes, self.values, self.alarms) for each in several]
         return (min(steps), max(steps)) if steps else (0, 0)
 
     def document(self, **display: Any) -> Document:
@@ -55,15 +66,17 @@ class History(Viewable):
     def saved(self) -> Mapping[str, Any]:
         """What is read back is all there is."""
         facts = {"target": self.target, "samples": [encode_sample(each) for each in self.samples],
-                 "changes": [encode_seen(each) for each in self.changes]}  # fmt: skip
+                 "changes": [encode_seen(each) for each in self.changes],
+                 "values": [encode_values(each) for each in self.values],
+                 "alarms": [encode_alarm(each) for each in self.alarms], "notes": encode_notes(self.notes)}  # fmt: skip
         return {"schema": SCHEMA, "kind": "history", "target": self.target, "steps": list(self.steps), "facts": facts}
 
     @classmethod
     def from_saved(cls, saved: Mapping[str, Any], where: str) -> History:
         """The history again. Raises `SchemaError` for what `saved` did not write."""
-        samples, changes = decode_history(saved["facts"], where)
+        samples, changes, values, alarms, notes = decode_history(saved["facts"], where)
         target = saved["facts"].get("target", "")
-        return cls(samples, changes, target if isinstance(target, str) else "")
+        return cls(samples, changes, target if isinstance(target, str) else "", values, alarms, notes)
 
 
 class Watch(Monitor):
@@ -72,4 +85,5 @@ class Watch(Monitor):
     @property
     def history(self) -> History:
         """What was seen so far."""
-        return History(*self.seen(), self.target)
+        kept = self.kept
+        return History(self.samples, kept.changes, self.target, kept.values, kept.alarms, kept.notes)

@@ -1,0 +1,185 @@
+"""What a history keeps in memory, which does not grow with the steps: of many looks every second, fourth, eighth …"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from numel.facts import Alarm, Note, Sample, Seen, Values
+
+SAMPLES = 10_000
+CHANGES = 100_000
+STATISTICS = 100_000
+ALARMS = 10_000
+
+T = TypeVar("T")
+
+
+class Thinned(Generic[T]):
+    """At most so much of what is added: every one, then every second, every fourth …, the first and the newest always.
+
+    >>> few = Thinned(4, lambda each: 1)
+    >>> for n in range(11):
+    ...     few.add(n)
+    >>> list(few), few.stride
+    ([0, 4, 8, 10], 4)
+    """
+
+    def __init__(self, most: int, size: Callable[[T], int]) -> None:
+        self._most, self._size = most, size
+        self._held: list[tuple[int, T]] = []  # with the number of each
+        self._total = 0
+        self._next = 0
+        self.stride = 1
+
+    def __iter__(self) -> Iterator[T]:
+        return (each for _, each in self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def newest(self) -> T | None:
+        """The last one that was added."""
+        return self._held[-1][1] if self._held else None
+
+    def add(self, item: T) -> None:
+        """One more."""
+        if self._held and self._held[-1][0] % self.stride:  # it was kept as the newest alone
+            self._total -= self._size(self._held.pop()[1])
+        self._held.append((self._next, item))
+        self._next += 1
+        self._total += self._size(item)
+        self._thin()
+
+    def replace_newest(self, item: T) -> None:
+        """Another in the place of the last one."""
+        number, before = self._held[-1]
+        self._held[-1] = number, item
+        self._total += self._size(item) - self._size(before)
+        self._thin()
+
+    def drop(self, gone: Callable[[T], bool]) -> int:
+        """Without those that are gone; how many there were."""
+        before = len(self._held)
+        self._held = [(number, each) for number, each in self._held if not gone(each)]
+        self._total = sum(self._size(each) for _, each in self._held)
+        self._next = self._held[-1][0] + 1 if self._held else 0
+        return before - len(self._held)
+
+    def _thin(self) -> None:
+        while self._total > self._most and len(self._held) > 2:
+            self.stride *= 2
+            last = self._held[-1][0]
+            self._held = [(number, each) for number, each in self._held if number % self.stride == 0 or number == last]
+            self._total = sum(self._size(each) for _, each in self._held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The values of one look, and of the updates that followed it: to drop every second step would drop all updates."""
+
+    values: tuple[Values, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(len(each.statistics) for each in self.values)
+
+
+class Kept:
+    """Everything that a monitor saw, or the lines that it wrote, as far as there is room.
+
+    >>> kept = Kept()
+    >>> for step in range(200):
+    ...     kept.add(Values(step, 0.0, ()))
+    >>> kept.values[-1].step, kept.notes
+    (199, ())
+    """
+
+    def __init__(self) -> None:
+        self._samples: Thinned[Sample] = Thinned(SAMPLES, lambda each: 1)
+        self._looks: Thinned[_Look] = Thinned(STATISTICS, lambda each: each.size or 1)
+        self._changes: deque[Seen] = deque(maxlen=CHANGES)
+        self._alarms: deque[Alarm] = deque(maxlen=ALARMS)
+        self._older = {"changes": 0, "alarms": 0}
+        self._notes: list[Note] = []
+        self.last: tuple[int, float] | None = None
+
+    def add(self, seen: Sample | Seen | Values | Alarm) -> None:
+        """One more, of a step that is none of those before."""
+        self.last = seen.step, seen.time
+        match seen:
+            case Sample():
+                self._samples.add(seen)
+            case Seen():
+                self._older["changes"] += len(self._changes) == CHANGES
+                self._changes.append(seen)
+            case Alarm():
+                self._older["alarms"] += len(self._alarms) == ALARMS
+                self._alarms.append(seen)
+            case Values():
+                newest = self._looks.newest
+                if newest is not None and all(each.of == "update" for each in seen.statistics):
+                    self._looks.replace_newest(_Look((*newest.values, seen)))
+                else:
+                    self._looks.add(_Look((seen,)))
+
+    def back_to(self, step: int) -> None:
+        """Forget what was seen from that step on: a run that went on from a checkpoint does it again."""
+        gone = self._samples.drop(lambda each: each.step >= step)
+        gone += self._looks.drop(lambda each: each.values[0].step >= step)
+        newest = self._looks.newest
+        if newest is not None and newest.values[-1].step >= step:
+            self._looks.replace_newest(_Look(tuple(each for each in newest.values if each.step < step)))
+        gone += len(self._changes) + len(self._alarms)
+        self._changes = deque((each for each in self._changes if each.step < step), CHANGES)
+        self._alarms = deque((each for each in self._alarms if each.step < step), ALARMS)
+        gone -= len(self._changes) + len(self._alarms)
+        if gone:
+            text = f"the run was gone on with from step {step}; what was seen from there on before is left out"
+            self._notes.append(Note("history-gone-back", "info", text))
+
+    def say(self, note: Note) -> None:
+        """Something the reader of the history should know."""
+        self._notes.append(note)
+
+    @property
+    def newest_sample(self) -> Sample | None:
+        """The last totals."""
+        return self._samples.newest
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The totals where they changed."""
+        return tuple(self._samples)
+
+    @property
+    def changes(self) -> tuple[Seen, ...]:
+        """The newest changes."""
+        return tuple(self._changes)
+
+    @property
+    def values(self) -> tuple[Values, ...]:
+        """The values of the looks."""
+        return tuple(values for look in self._looks for values in look.values)
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The newest alarms."""
+        return tuple(self._alarms)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is not told, and why."""
+        said = list(self._notes)
+        for name, most in (("changes", CHANGES), ("alarms", ALARMS)):
+            if n := self._older[name]:
+                text = f"the {n:,} oldest {name} are left out: a history keeps the newest {most:,}"
+                said.append(Note("history-shortened", "info", text))
+        for what, thinned in (("change of the totals", self._samples), ("look at the values", self._looks)):
+            if thinned.stride > 1:
+                text = f"of each {thinned.stride} only one {what} is kept, and the newest"
+                said.append(Note("history-thinned", "info", text))
+        return tuple(said)
