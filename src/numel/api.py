@@ -315,13 +315,16 @@ def formula(*operators: Any) -> Callable[[F], F]:
     return formula(*operators)
 
 
-def monitor(model: Any, sink: Any = None) -> Watch:
+def monitor(model: Any, sink: Any = None, every: int | None = None, optimizer: Any = None) -> Watch:
     """Watch the structure of a model while it trains: a layer that is replaced, a parameter that is resized, frozen,
-    moved to another device or type, tied or untied, and what is added or removed.
+    moved to another device or type, tied or untied, and what is added or removed. With `every` also what the values of
+    its weights, gradients and updates are like, at the first `observe` at or after each multiple of so many steps; with
+    an `optimizer`, or a list of them, its moments, and whether it holds the parameters that the model has.
 
     `observe(step)` looks at the model as it is then; nothing is attached to it. `sink` is a path of JSON Lines, which
     gets each change when it is seen, or a callable, or a `numel.monitoring.Sink`. As a context manager it closes
-    itself. `history` is a result: it is shown, saved and drawn, and `numel.load` reads the JSON Lines as one.
+    itself. To see gradients, observe between `backward()` and `zero_grad()`. `history` is a result: it is shown, saved
+    and drawn, and `numel.load` reads the JSON Lines as one.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
@@ -332,10 +335,14 @@ def monitor(model: Any, sink: Any = None) -> Watch:
     ...         _ = watched.observe(step)
     >>> [(seen.step, seen.kind, seen.path) for seen in watched.history.changes]
     [(2, 'frozen', '0.weight')]
+    >>> with monitor(model, every=100) as watched:
+    ...     _ = watched.observe(0)
+    >>> [(each.path, each.of) for each in watched.history.values[0].statistics[:2]]
+    [('0.weight', 'weight'), ('0.bias', 'weight')]
     """
     if not callable(getattr(model, "named_modules", None)):
         raise TargetError(f"monitor: {type(model).__name__}; expected a live torch.nn.Module")
-    return Watch(model, sink)
+    return Watch(model, sink, every, optimizer)
 
 
 def load(path: str | os.PathLike[str]) -> Result:

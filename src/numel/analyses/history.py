@@ -1,12 +1,16 @@
-"""A model over time: its totals where they changed, and what happened to it."""
+"""A model over time: its totals where they changed, what happened to it, and what its values were like."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import fsum, sqrt
+from statistics import median
+from typing import Literal
 
 from numel.analyses.params import held
-from numel.document import Cell, Chart, Column, Table
-from numel.facts import Sample, Seen
+from numel.document import Callout, Cell, Chart, Column, Table, marked
+from numel.facts import Alarm, Histogram, Note, Sample, Seen, Statistics, Values
+from numel.facts.note import Level
 
 _KEYS = (("params", "params", "count"), ("trainable", "trainable", "count"), ("buffers", "buffers", "count"),
          ("nbytes", "size", "bytes"))  # fmt: skip
@@ -47,3 +51,110 @@ def lines(samples: Sequence[Sample]) -> list[Chart]:
     if len({each.totals for each in samples}) < 2:
         return []
     return [Chart("Params over the run", "line", totals(samples), x="step", y=("params", "trainable"))]
+
+
+_TOLD = 20  # alarms that are told one by one
+_ALL_BINS = 128
+_AS: dict[Level, Literal["note", "warning", "error"]] = {"info": "note", "warning": "warning", "error": "error"}
+
+
+def callouts(alarms: Sequence[Alarm], notes: Sequence[Note] = ()) -> Iterator[Callout]:
+    """What was wrong, each at its step, the first ones and then how many more; and what is left out.
+
+    >>> [each.text for each in callouts([Alarm(7, 0.0, Note("dead", "warning", "the gradient is zero", "w"))])]
+    ['step 7: the gradient is zero']
+    """
+    for each in alarms[:_TOLD]:
+        yield Callout(_AS[each.note.level], f"step {each.step}: {each.text}", each.code, each.path)
+    rest = alarms[_TOLD:]
+    if rest:
+        worst = "error" if any(each.note.level == "error" for each in rest) else "warning"
+        codes = ", ".join(dict.fromkeys(each.code for each in rest))
+        yield Callout("error" if worst == "error" else "warning", f"{len(rest):,} more alarms: {codes}", "alarms")
+    for note in notes:
+        yield Callout(_AS[note.level], note.text, note.code, note.path)
+
+
+def last_look(values: Sequence[Values]) -> Table | None:
+    """A row for each weight of the last look, with its gradient and the update that followed, or came before where the
+    run ended there.
+
+    >>> look = Values(5, 0.0, (Statistics("w", "weight", 4, 4, norm=2.0), Statistics("w", "update", 4, 4, ratio=0.5)))
+    >>> table = last_look([look])
+    >>> table.title, table.to_dict()["ratio"]
+    ('Values at step 5', [0.5])
+    """
+    look = next((each for each in reversed(values) if each.by("weight")), None)
+    if look is None:
+        return None
+    gradients = look.by("gradient")
+    updates: dict[str, Statistics] = {}
+    for each in reversed(values):
+        updates = {**each.by("update"), **updates}
+        if updates:
+            break
+    columns = (
+        Column("path", "path", "path"), Column("norm", "norm", "number"), Column("mean", "mean", "number"),
+        Column("std", "std", "number"), Column("absmax", "largest", "number"), Column("zeros", "zeros", "share"),
+        Column("gradient", "gradient norm", "number", help="the Euclidean norm of the gradient"),
+        Column("ratio", "update ratio", "number", help="the norm of what a step added, by that of the weight before"),
+        Column("odd", "NaN, Inf", "count", help="values of the weight and of the gradient that are no finite number"),
+    )  # fmt: skip
+    rows: list[tuple[Cell, ...]] = []
+    for path, weight in look.by("weight").items():
+        gradient, update = gradients.get(path), updates.get(path)
+        odd = sum(each.nan + each.infinite for each in (weight, gradient) if each is not None)
+        rows.append((
+            path, *(_number(number, weight) for number in (weight.norm, weight.mean, weight.std, weight.absmax)),
+            marked(weight.zeros, "share", about=weight.sampled),
+            "" if gradient is None else _number(gradient.norm, gradient),
+            "" if update is None else _number(update.ratio, update), odd,
+        ))  # fmt: skip
+    return Table(f"Values at step {look.step}", columns, tuple(rows))
+
+
+def _number(value: float | None, of: Statistics) -> Cell:
+    return None if value is None else marked(value, "number", about=of.sampled)
+
+
+def value_lines(values: Sequence[Values]) -> Iterator[Chart]:
+    """The norm of all gradients together, and how large updates are beside their weights, by step. A look with a NaN or
+    an infinity in a gradient has no norm."""
+    norms: list[tuple[Cell, ...]] = []
+    ratios: list[tuple[Cell, ...]] = []
+    for each in values:
+        gradients = [gradient.norm for gradient in each.by("gradient").values()]
+        known = [norm for norm in gradients if norm is not None]
+        if known and len(known) == len(gradients):
+            norms.append((each.step, sqrt(fsum(norm * norm for norm in known))))
+        found = [update.ratio for update in each.by("update").values() if update.ratio is not None]
+        if found:
+            ratios.append((each.step, median(found), max(found)))
+    step = Column("step", "step", "integer")
+    if len(norms) > 1:
+        table = Table("Gradient norm", (step, Column("norm", "norm of all gradients", "number")), tuple(norms))
+        yield Chart("Gradient norm over the run", "line", table, x="step", y=("norm",))
+    if len(ratios) > 1:
+        columns = (step, Column("median", "median", "number"), Column("largest", "largest", "number"))
+        yield Chart("Update ratio over the run", "line", Table("Update ratio", columns, tuple(ratios)), x="step",
+                    y=("median", "largest"), caption="of each tensor: |update| / |weight before|")  # fmt: skip
+
+
+def weights(values: Sequence[Values]) -> Histogram | None:
+    """How often which values occur in all weights of the last look. Each tensor has bins of its own: they are put where
+    their middles lie, as often as its sample stands for."""
+    look = next((each for each in reversed(values) if each.by("weight")), None)
+    if look is None:
+        return None
+    found = [(each.histogram, each.numel) for each in look.by("weight").values() if each.histogram is not None]
+    if not found:
+        return None
+    low, high = min(each.low for each, _ in found), max(each.high for each, _ in found)
+    counts = [0.0] * _ALL_BINS
+    for each, numel in found:
+        share = numel / each.numel
+        for start, end, n in each.bins():
+            middle = (start + end) / 2
+            at = int((middle - low) / (high - low) * _ALL_BINS) if low < high else _ALL_BINS // 2
+            counts[min(max(at, 0), _ALL_BINS - 1)] += n * share
+    return Histogram("", low, high, tuple(round(n) for n in counts))

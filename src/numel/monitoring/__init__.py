@@ -1,4 +1,5 @@
-"""A model watched while it changes: what it is made of at each step, never what it was remembered to be."""
+"""A model watched while it changes: what it is made of at each step, never what it was remembered to be; and what its
+values are like now and then."""
 
 from __future__ import annotations
 
@@ -6,27 +7,44 @@ import os
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numel.errors import InputsError
-from numel.facts import Sample, Seen
+from numel.facts import Alarm, Note, Sample, Seen, Statistics, Values
+from numel.monitoring.alarms import Alarms, Held
 from numel.monitoring.kept import Kept
 from numel.monitoring.sinks import Callback, JsonLines, Record, Sink
 from numel.monitoring.state import State, changes, look
 from numel.sources.live import totals
+
+if TYPE_CHECKING:
+    from numel.monitoring.values import Looks
 
 __all__ = ["Monitor", "Sink"]
 
 
 class Monitor:
     """Sees what changed in a model's structure from one `observe` to the next; see `numel.monitor`,
-    which gives one that knows its `history`.
+    which gives one that knows its `history`. With `every` its values are looked at, too: at the first `observe` at or
+    after each multiple.
 
-    It holds the model and weak references to its parts: a part that is taken out is free to go.
+    It holds the model, and the optimizers if it is given any, and weak references to parts of the model: a part that is
+    taken out is free to go.
     """
 
-    def __init__(self, model: Any, sink: Sink | Callable[[Any], None] | str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, model: Any, sink: Sink | Callable[[Any], None] | str | os.PathLike[str] | None = None,
+        every: int | None = None, optimizer: Any = None,
+    ) -> None:  # fmt: skip
+        if every is not None and (type(every) is not int or every < 1):
+            raise InputsError(f"monitor: every {every!r}; expected how many steps, or None")
         self._model: Any | None = model
+        self._optimizers = _optimizers(optimizer)
+        self._every = every
+        self._due = 0  # the step from which on values are looked at
+        self._looks: Looks | None = None
+        self._alarms = Alarms()
+        self._held = Held()
         self._state: State | None = None
         self._kept = Kept()
         self._last: tuple[int, float] | None = None
@@ -58,8 +76,35 @@ class Monitor:
                 self._write(sample)
             for each in found:
                 self._write(each)
+        self._look_at_values(step, now)
         self._last = step, now
         return found
+
+    def _look_at_values(self, step: int, now: float) -> None:
+        notes: list[Note] = []
+        statistics: list[Statistics] = []
+        if self._optimizers and self._model is not None:
+            notes += self._alarms.of_optimizers(*self._held.compared(dict(self._model.named_parameters()),
+                                                                     self._optimizers))  # fmt: skip
+        if self._every is not None:
+            if self._looks is None:
+                from numel.monitoring.values import Looks  # with torch, which a history is read without
+
+                self._looks = Looks()
+            updates = self._looks.updates(self._model)
+            if updates:
+                statistics += updates
+                notes += self._alarms.of_updates(updates)
+            if step >= self._due:
+                self._due = (step // self._every + 1) * self._every
+                seen = self._looks.look(self._model, self._optimizers)
+                statistics += seen.statistics
+                notes += self._alarms.of_look(seen.statistics, seen.trainable, seen.missing)
+                notes += self._alarms.of_unread(seen.unread)
+        if statistics:
+            self._write(Values(step, now, tuple(statistics)))
+        for note in notes:
+            self._write(Alarm(step, now, note))
 
     def _write(self, seen: Record) -> None:
         self._kept.add(seen)
@@ -88,7 +133,7 @@ class Monitor:
         """Let go of the model and write what is left. Closing twice is closing once."""
         if self._model is None:
             return
-        self._model = None
+        self._model, self._looks, self._optimizers = None, None, ()
         last = self._now()
         if last is not None:
             self._write(last)
@@ -102,6 +147,14 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:  # fmt: skip
         self.close()
+
+
+def _optimizers(given: Any) -> tuple[Any, ...]:
+    several = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
+    for each in several:
+        if not hasattr(each, "param_groups") or not hasattr(each, "state"):
+            raise InputsError(f"monitor: optimizer {type(each).__name__}; expected a torch.optim.Optimizer, or several")
+    return several
 
 
 def _sink(given: Any) -> Sink | None:

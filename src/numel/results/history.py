@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numel import analyses
@@ -20,6 +20,8 @@ from numel.facts.codec import (
 from numel.facts.schema import SCHEMA
 from numel.monitoring import Monitor
 from numel.views import Viewable, takes_none
+
+_ABOUT = "of the last look; about: samples of up to 65,536 elements stand for large tensors"
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,21 +49,30 @@ class History(Viewable):
         return (min(steps), max(steps)) if steps else (0, 0)
 
     def document(self, **display: Any) -> Document:
-        """The totals where they changed, and every change."""
+        """What was wrong, the totals where they changed, every change, and the values of the last look."""
         takes_none(display)
         first, last = self.steps
         blocks: list[Block] = [Heading(self.target.rpartition(".")[2] or "history", 1)]
+        blocks += analyses.history.callouts(self.alarms, self.notes)
         if not self.changes:
-            blocks.append(Text(f"Nothing changed from step {first} to step {last}."))
+            what = "Nothing of the structure" if self.values else "Nothing"
+            blocks.append(Text(f"{what} changed from step {first} to step {last}."))
         blocks.append(analyses.history.totals(self.samples))
         if self.changes:
             blocks.append(analyses.history.changes(self.changes))
+        values = analyses.history.last_look(self.values)
+        if values is not None:
+            blocks.append(values)
         return Document(tuple(blocks))
 
     def whole(self, **display: Any) -> Document:
-        """The same with lines of what grew or shrank."""
+        """The same with lines of what grew or shrank, of gradients and updates, and all weights of the last look."""
         title, *rest = self.document(**display).blocks
-        return Document((title, *analyses.history.lines(self.samples), *rest))
+        charts = [*analyses.history.lines(self.samples), *analyses.history.value_lines(self.values)]
+        weights = analyses.history.weights(self.values)
+        if weights is not None:
+            charts.append(replace(analyses.charts.histogram([weights], None), caption=_ABOUT))
+        return Document((title, *charts, *rest))
 
     def saved(self) -> Mapping[str, Any]:
         """What is read back is all there is."""
