@@ -9,7 +9,7 @@ from numel.analyses import active
 from numel.analyses.memory import CATEGORIES, untold
 from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
 from numel.document.table import Unit
-from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, tensors_in
+from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, listed, tensors_in
 
 if TYPE_CHECKING:
     from numel.analyses.active import Experts
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from numel.analyses.cost import Costs
     from numel.analyses.layers import Layer
     from numel.analyses.memory import Peak, Saved
-
-_NAMED = 3  # paths that a note lists before it counts the rest
 
 _FACTS = (Column("name", "name"), Column("value", "value"))
 
@@ -245,7 +243,7 @@ def notes(snapshot: Snapshot, trace: Trace | None, costs: Sequence[Costs], rows:
     said += _tied(snapshot)
     unknown = [record.path for record in snapshot.tensors if record.shape is None and record.alias_of is None]
     if unknown:
-        text = f"shape not known before the first forward: {_listed(unknown)}; params are lower bounds"
+        text = f"shape not known before the first forward: {listed(unknown)}; params are lower bounds"
         said.append(Note("lazy", "warning", text, unknown[0].rpartition(".")[0]))
     if trace is not None:
         said += trace.notes
@@ -268,7 +266,7 @@ def _tied(snapshot: Snapshot) -> Iterable[Note]:
         if path.rpartition(".")[0] not in shared:
             by_module.setdefault(first, []).append(path)
     for first, places in by_module.items():
-        yield Note("shared-module", "info", f"{first} is also {_listed(places)}: its tensors are counted once", first)
+        yield Note("shared-module", "info", f"{first} is also {listed(places)}: its tensors are counted once", first)
     by_tensor: dict[str, list[str]] = {}
     elements: dict[str, int | None] = {}
     for record in snapshot.tensors:
@@ -279,7 +277,7 @@ def _tied(snapshot: Snapshot) -> Iterable[Note]:
         numel = elements[first]
         size = "" if numel is None else f", {numel:,} elements each"
         verb = "is" if len(places) == 1 else "are"
-        yield Note("tied", "info", f"{_listed(places)} {verb} tied to {first}{size}: counted once", first)
+        yield Note("tied", "info", f"{listed(places)} {verb} tied to {first}{size}: counted once", first)
 
 
 def _calls(count: int) -> str:
@@ -323,13 +321,8 @@ def _idle(rows: Sequence[Layer]) -> Iterable[Note]:
             idle.append(row.path)
             held += row.totals.params
     if idle:
-        text = f"not called: {_listed(idle)}; their {held:,} params count; a caller that uses them itself has the work"
+        text = f"not called: {listed(idle)}; their {held:,} params count; a caller that uses them itself has the work"
         yield Note("not-called", "info", text)
-
-
-def _listed(paths: Sequence[str]) -> str:
-    shown = ", ".join(path or "the root" for path in paths[:_NAMED])
-    return shown if len(paths) <= _NAMED else f"{shown} and {len(paths) - _NAMED} more"
 
 
 def callouts(said: Iterable[Note]) -> Iterable[Block]:

@@ -5,7 +5,7 @@ from numel.facts.difference import ValueDifference
 from numel.facts.dtype import DType, dtype, dtype_of, known_dtypes
 from numel.facts.histogram import Histogram
 from numel.facts.history import Alarm, Sample, Seen, Values
-from numel.facts.note import Note
+from numel.facts.note import Note, listed
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import ModuleRecord, Snapshot, above_of
 from numel.facts.statistics import Statistics
@@ -30,5 +30,5 @@ __all__ = [
     "Alarm", "CallRecord", "Change", "ChangeKind", "DType", "Failure", "Histogram", "MemoryEvent", "ModuleRecord",
     "Note", "OpRecord", "Part", "Phase", "Provenance", "Sample", "Seen", "Snapshot", "Statistics", "TensorRecord",
     "TensorSpec", "Totals", "Trace", "ValueDifference", "Values", "above_of", "dtype", "dtype_of", "known_dtypes",
-    "tensors_in",
+    "listed", "tensors_in",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,3 +17,13 @@ class Note:
     level: Level
     text: str
     path: str = ""
+
+
+def listed(paths: Sequence[str], most: int = 3) -> str:
+    """The first of these in words, and how many more there are.
+
+    >>> listed(["", "fc"]), listed(["a", "b", "c", "d", "e"])
+    ('the root, fc', 'a, b, c and 2 more')
+    """
+    shown = ", ".join(path or "the root" for path in paths[:most])
+    return shown if len(paths) <= most else f"{shown} and {len(paths) - most} more"

@@ -12,7 +12,7 @@ from numel.analyses.alignment import Alignment
 from numel.analyses.compare import Figure
 from numel.document import Block, Callout, Document, Heading, Quantity, Text, marked
 from numel.errors import ViewError
-from numel.facts import Change, Totals, ValueDifference
+from numel.facts import Change, Totals, ValueDifference, listed
 from numel.facts.codec import decode_differences, encode_differences, taken
 from numel.facts.schema import SCHEMA
 from numel.results.report import Report
@@ -126,8 +126,7 @@ class Comparison(Viewable):
                 blocks += [Heading(of, 2), compare.counted(changes)] if of else [compare.folded(changes)]
         for name, found, unread in zip(self.names[1:], self.values, self.unread, strict=False):  # none were read
             if unread:
-                more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
-                text = f"the values of {', '.join(unread[:3])}{more} could not be compared"
+                text = f"the values of {listed(unread)} could not be compared"
                 blocks.append(Callout("warning", text, "values-unread"))
             if not self.identical:
                 blocks.append(compare.values_table(found, name if len(self.names) > 2 else "", top=_TOP))

@@ -14,7 +14,7 @@ from math import prod
 from typing import Any
 
 from numel.facts.dtype import DType, dtype, dtype_of
-from numel.facts.note import Note
+from numel.facts.note import Note, listed
 from numel.facts.tensor import Part, TensorRecord
 
 # attributes in which torch.ao holds objects with packed weights
@@ -24,7 +24,6 @@ _SIZES = (("out_features", "in_features"), ("outfeatures", "infeatures"), ("num_
 _WIDTHS = (1, 2, 3, 4, 8)  # bits of one weight
 _BLOCKS = {1: (1, 8), 2: (1, 4), 3: (3, 8), 4: (1, 2)}  # bytes that hold so many weights of a width
 _STATED = ("bits", "w_bit", "wbits", "nbits", "num_bits")  # what layers call the width themselves
-_NAMED = 3  # places that a note lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,5 +178,4 @@ def notes(told: Sequence[tuple[str, str]], untold: Sequence[tuple[str, str]]) ->
 
 
 def _listed(places: Sequence[tuple[str, str]]) -> str:
-    shown = ", ".join(f"{path or 'the root'} ({kind})" for path, kind in places[:_NAMED])
-    return shown if len(places) <= _NAMED else f"{shown} and {len(places) - _NAMED} more"
+    return listed([f"{path or 'the root'} ({kind})" for path, kind in places])

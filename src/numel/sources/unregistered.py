@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from math import prod
 from typing import Any
 
-from numel.facts.note import Note
+from numel.facts.note import Note, listed
 
 # the attributes of every module, in which nothing is unregistered
 _OWN = frozenset({
@@ -24,7 +24,6 @@ _PLAIN = frozenset({int, float, bool, str, type(None)})
 _CONTAINERS = (list, tuple, dict, deque)
 _DEEPEST = 4
 _MOST = 10_000  # things that one attribute is searched for
-_NAMED = 3
 
 
 def held_outside(
@@ -105,6 +104,4 @@ def _numel(torch: Any, tensor: Any) -> int:
 
 
 def _listed(places: list[tuple[str, int]]) -> str:
-    shown = ", ".join(path for path, _ in places[:_NAMED])
-    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-    return f"{shown}{more} ({sum(n for _, n in places):,} elements)"
+    return f"{listed([path for path, _ in places])} ({sum(n for _, n in places):,} elements)"

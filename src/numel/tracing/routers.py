@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from numel import torch_private
-from numel.facts.note import Note
+from numel.facts.note import Note, listed
 from numel.facts.trace import CallRecord
 
 MOST_KNOWN = 1 << 30  # bytes of one tensor that follows from a choice: one-hot masks are large, and soon let go
@@ -97,8 +97,7 @@ class Routers:
         said = []
         for (name, k, n, routes), paths in alike.items():
             what = "order" if name == "aten.sort" else f"k={k} largest" if "topk" in name else f"k={k} chosen"
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            where = f"the {what} of {n} at {paths[0] or 'the root'}{more}"
+            where = f"the {what} of {n} at {listed(paths, 1)}"
             if routes:
                 text = f"{where} were taken as balanced (each expert gets the same number of tokens)"
                 said.append(Note("balanced-router", "warning", text, paths[0]))
