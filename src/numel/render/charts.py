@@ -145,7 +145,7 @@ def bars(chart: Chart, most: int) -> Bars:
     size = len(chart.data.rows)
     names = words(chart, chart.x)
     values = [numbers(chart, key) for key in chart.y]
-    signs = [[_sign(row[chart.index(key)]) for row in chart.data.rows] for key in chart.y]
+    columns = [[row[chart.index(key)] for row in chart.data.rows] for key in chart.y]
     groups = words(chart, chart.color[0]) if chart.color else [""] * size
     kept = list(range(size))
     if size > most:
@@ -156,15 +156,15 @@ def bars(chart: Chart, most: int) -> Bars:
     rows: tuple[int | None, ...] = tuple(kept)
     drawn = Bars(
         tuple(names[i] for i in kept), tuple(tuple(each[i] for i in kept) for each in values),
-        tuple(tuple(each[i] for i in kept) for each in signs), tuple(groups[i] for i in kept), rows,
+        tuple(tuple(sign_of([each[i]]) for i in kept) for each in columns), tuple(groups[i] for i in kept), rows,
     )  # fmt: skip
     if not rest:
         return drawn
     sums, marks = [], []
-    for each, sign in zip(values, signs, strict=True):
+    for each, column in zip(values, columns, strict=True):
         known = [value for i in rest if (value := each[i]) is not None]
         sums.append(sum(known) if known else None)
-        marks.append(_signs([sign[i] for i in rest] + (["≥"] if len(known) < len(rest) and known else [])))
+        marks.append(sign_of([column[i] for i in rest], partial=0 < len(known) < len(rest)))
     return Bars(
         (*drawn.names, f"{len(rest)} other{'s' if len(rest) > 1 else ''}"),
         tuple((*each, total) for each, total in zip(drawn.values, sums, strict=True)),
@@ -173,21 +173,9 @@ def bars(chart: Chart, most: int) -> Bars:
     )  # fmt: skip
 
 
-def _sign(cell: Cell) -> str:
-    least, more_or_less = at_least(cell), about(cell)
-    return "≳" if least and more_or_less else "≥" if least else "≈" if more_or_less else ""
-
-
-def _signs(signs: Sequence[str]) -> str:
-    """The sign of a sum of numbers with these."""
-    least = any(sign in ("≥", "≳") for sign in signs)
-    more_or_less = any(sign in ("≈", "≳") for sign in signs)
-    return "≳" if least and more_or_less else "≥" if least else "≈" if more_or_less else ""
-
-
 def sign_of(cells: Sequence[Cell], *, partial: bool = False) -> str:
     """The sign of the sum of these, `partial` when some of what it should hold is unknown."""
-    return _signs([_sign(cell) for cell in cells] + ["≥"] * partial)
+    return Quantity(None, at_least=partial or any(map(at_least, cells)), about=any(map(about, cells))).mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +243,8 @@ def branches(chart: Chart, most: int) -> list[Branch]:
 
     for row in sorted(kept):
         close(depths[row])
-        value = values[row]
-        drawn.append(Branch(names[row], paths[row], depths[row], value or 0.0, _sign(chart.data.rows[row][at]), row))
+        sign = sign_of([chart.data.rows[row][at]])
+        drawn.append(Branch(names[row], paths[row], depths[row], values[row] or 0.0, sign, row))
         waiting.append(row)
     close(min(depths, default=0))
     _fold(-1)
