@@ -9,7 +9,7 @@ from math import isfinite
 
 from numel.document import Cell, Chart, Quantity
 from numel.document.table import about, at_least
-from numel.render.text import cell_text, cells, labels, middle
+from numel.render.text import cell_text, cells, labels, middle, title_text
 
 _ORDERS = 100.0  # two orders of magnitude
 
@@ -51,6 +51,12 @@ def logarithmic(values: Sequence[float | None]) -> bool:
     known = [value for value in values if value is not None]
     positive = [value for value in known if value > 0]
     return bool(positive) and min(known) >= 0 and max(positive) > _ORDERS * min(positive)
+
+
+def axis_title(chart: Chart, key: str, log: bool) -> str:
+    """What an axis is of, and that it is logarithmic."""
+    title = title_text(chart.column(key))
+    return f"{title} (log scale)" if log else title
 
 
 def shortened(names: Sequence[str], width: int) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from math import log10
-
 from numel.document import Chart
 from numel.render.chart_tables import marks, quantity, remarks
-from numel.render.charts import bars, logarithmic, numbers
+from numel.render.charts import axis_title, bars, logarithmic, numbers
 from numel.render.figure.style import (
     HATCHES,
     INK,
@@ -17,10 +15,10 @@ from numel.render.figure.style import (
     SMALL,
     SOFT,
     Sheet,
-    axis_title,
     fonts,
     inches,
     names,
+    position,
     scale,
 )
 from numel.render.text import cell_text, title_text
@@ -78,7 +76,7 @@ def bar(chart: Chart, sheet: Sheet) -> None:
     for s, values in enumerate(drawn.values):
         for i, value in enumerate(values):
             end = low if value is None or (log and value <= 0) else max(value, low) if value > 0 or log else 0.0
-            where = (log10(end / low) / log10(high / low)) if log else (end - low) / (high - low)
+            where = position(end, low, high, log)
             axes.annotate(
                 texts[s][i], (where, i - 0.36 + size * (s + 0.5)), xycoords=axes.get_yaxis_transform(),
                 xytext=(2, 0), textcoords="offset points", va="center", ha="left", fontsize=SMALL, color=INK,

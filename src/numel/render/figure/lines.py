@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from numel.document import Chart
 from numel.render.chart_tables import marks, remarks
-from numel.render.charts import logarithmic, numbers, words
+from numel.render.charts import axis_title, logarithmic, numbers, words
 from numel.render.figure.style import (
     INK,
     LINE,
@@ -16,7 +16,6 @@ from numel.render.figure.style import (
     SMALL,
     SOFT,
     Sheet,
-    axis_title,
     drawable,
     fitted,
     fonts,

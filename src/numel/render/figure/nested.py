@@ -11,13 +11,12 @@ from numel.document import Chart
 from numel.document.table import Unit
 from numel.extras import need
 from numel.render.chart_tables import marks, quantity, remarks, whole
-from numel.render.charts import Branch, branches, logarithmic, number, words
+from numel.render.charts import Branch, axis_title, branches, logarithmic, number, words
 from numel.render.figure.style import (
     OTHER,
     PALETTE,
     SMALL,
     Sheet,
-    axis_title,
     drawable,
     fitted,
     fonts,

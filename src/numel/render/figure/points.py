@@ -9,7 +9,7 @@ from numel.document import Chart
 from numel.document.table import Unit
 from numel.extras import need
 from numel.render.chart_tables import marks, remarks, whole
-from numel.render.charts import logarithmic, numbers, words
+from numel.render.charts import axis_title, logarithmic, numbers, words
 from numel.render.figure.style import (
     INK,
     LINE,
@@ -18,7 +18,6 @@ from numel.render.figure.style import (
     SMALL,
     SOFT,
     Sheet,
-    axis_title,
     drawable,
     fonts,
     inches,

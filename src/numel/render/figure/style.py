@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from numel.document import Chart
 from numel.document.table import Unit
 from numel.extras import need
-from numel.render.charts import logarithmic
-from numel.render.text import cell_text, printable, title_text
+from numel.render.charts import logarithmic, shortened
+from numel.render.text import cell_text, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,8 +176,6 @@ def _cut(text: str, keep: int) -> str:
 
 def names(texts: Sequence[str], room: float, size: float = SIZE) -> list[str]:
     """Names in at most `room` inches each that still tell each other apart where their beginnings or ends do not."""
-    from numel.render.charts import shortened
-
     whole = [drawable(text) for text in texts]
     wide = max((inches(text, size) for text in whole), default=0.0)
     if wide <= room:
@@ -294,12 +292,6 @@ def _powers(low: float, high: float, unit: Unit, most: int = 5) -> list[float]:
         found = [base**p * f for p in range(first, last + 1) for f in finer if low <= base**p * f <= high]
     step = -(-len(found) // most)
     return found[:: max(1, step)]
-
-
-def axis_title(chart: Chart, key: str, log: bool) -> str:
-    """What an axis is of, and that it is logarithmic."""
-    title = title_text(chart.column(key))
-    return f"{title} (log scale)" if log else title
 
 
 def position(value: float, low: float, high: float, log: bool) -> float:

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from numel.document import Chart
 from numel.document.table import Unit
 from numel.render.chart_tables import marks, pivot, quantity, remarks, whole
-from numel.render.charts import bars, branches, logarithmic, numbers, shortened, words
+from numel.render.charts import axis_title, bars, branches, logarithmic, numbers, shortened, words
 from numel.render.terminal import tables
 from numel.render.terminal.pieces import BAR, BOLD, DIM, PLAIN, Line, lines_of, share_bar, trimmed
 from numel.render.text import cell_text, cells, guides, middle, title_text
@@ -233,18 +233,14 @@ def _scatter(chart: Chart, width: int) -> Iterator[Line]:
         row = "".join(_point(grid.get((level, column), 0)) for column in range(across.size))
         yield trimmed([Segment(f"{head} │", DIM), Segment(row, BAR)])
     ends = (cell_text(whole(across.low), unit_x, short=True), cell_text(whole(across.high), unit_x, short=True))
-    yield from _ends(ends, _scaled(chart, chart.x, across.log), across.size)
-    yield from lines_of(f"up: {_scaled(chart, chart.y[0], up.log)}; • one point, ● several", width, DIM)
+    yield from _ends(ends, axis_title(chart, chart.x, across.log), across.size)
+    yield from lines_of(f"up: {axis_title(chart, chart.y[0], up.log)}; • one point, ● several", width, DIM)
     if chart.label:
         names, places = words(chart, chart.label), ((chart.index(chart.x), unit_x), (chart.index(chart.y[0]), unit_y))
         highest = sorted(points, key=lambda point: -point[1])[:_NAMED]
         for _, _, i in highest:
             both = [cell_text(chart.data.rows[i][at], unit, short=True) for at, unit in places]
             yield from lines_of(f"{middle(names[i], max(8, width - 24))}: {', '.join(both)}", width)
-
-
-def _scaled(chart: Chart, key: str, log: bool) -> str:
-    return f"{title_text(chart.column(key))} (log scale)" if log else title_text(chart.column(key))
 
 
 def _point(count: int) -> str:
