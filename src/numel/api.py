@@ -20,7 +20,7 @@ from numel import collector
 from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals
 from numel.facts.trace import Trace
-from numel.results import Comparison, History, Report, Result, Watch, from_saved
+from numel.results import Comparison, Following, Histories, History, Report, Result, Watch, from_saved
 from numel.results.comparison import FIGURES
 from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
@@ -173,7 +173,7 @@ def compare(
     names: Sequence[str] | None = None, values: bool = False, mode: str = "auto", backward: bool = False,
     loss: Callable[[Any], Any] | None = None, optimizer: Any = None, every_block: bool = False,
     options: Options | None = None, trust_remote_code: bool = False,
-) -> Comparison:  # fmt: skip
+) -> Comparison | Histories:  # fmt: skip
     """What is different between targets, the others compared with the first: totals, what was added, removed, reshaped,
     retyped, moved, frozen, tied or replaced, and which layers make the difference.
 
@@ -183,6 +183,9 @@ def compare(
     and by what is in them where blocks have other names. With `values` those of live modules, state dicts and
     `.safetensors` files are compared, too, a tensor at a time: which are equal, close or changed, by how much, and
     whether the change is of low rank.
+
+    Histories, also as the JSON Lines or the `.json` of one, are compared with each other: `Histories` say where runs
+    ended, what happened in one and not in the other, and how their values went.
 
     Raises what `summary` raises, and `InputsError` for metrics or names that do not fit the targets.
 
@@ -200,6 +203,9 @@ def compare(
             raise InputsError(f"metric {name!r}: expected a name of its own and finite numbers")
     if mode not in MODES:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
+    runs = [_history(target) for target in targets]
+    if any(run is not None for run in runs):
+        return _runs(targets, runs, names, asked=bool(metric) or values or inputs is not None)
     asks = inputs is not None or mode != "auto" or _training(backward, loss, optimizer) is not None
     reports, ran = [], False
     for target in targets:
@@ -247,6 +253,36 @@ def _read_from(target: Any) -> Any:
     return target
 
 
+def _history(target: Any) -> History | None:
+    """A history, or the file of one; `None` for everything else."""
+    if isinstance(target, History):
+        return target
+    if not isinstance(target, str | os.PathLike) or Path(target).suffix not in (".json", ".jsonl"):
+        return None
+    place = Path(target).expanduser()
+    if not place.is_file() or place.name.endswith(".index.json"):
+        return None
+    if place.suffix == ".json":
+        found = resolve(target)
+        held = None if found.saved is None else load(found.saved)
+    else:
+        held = load(place)
+    return held if isinstance(held, History) else None
+
+
+def _runs(
+    targets: Sequence[Any], runs: Sequence[History | None], names: Sequence[str] | None, *, asked: bool
+) -> Histories:  # fmt: skip
+    known = [run for run in runs if run is not None]
+    if len(known) < len(runs):
+        raise InputsError("compare: runs are compared with runs; name histories alone, or models alone")
+    if asked:
+        raise InputsError("compare: runs take no inputs, metric or values; leave them out")
+    given = [os.fspath(target) if isinstance(target, str | os.PathLike) else run.target.rpartition(".")[2] or "run"
+             for target, run in zip(targets, known, strict=True)]  # fmt: skip
+    return Histories(tuple(known), tuple(names) if names is not None else _numbered(given))
+
+
 def _still(found: Resolved, target: Any) -> Report:
     """A report of what has no forward."""
     return _report(found.saved) if found.saved is not None else Report(_snapshot(found, target))
@@ -259,9 +295,11 @@ def _told_apart(targets: Sequence[Any], reports: Sequence[Report]) -> tuple[str,
         modules = report.snapshot.modules
         is_text = isinstance(target, str | os.PathLike)
         named.append(os.fspath(target) if is_text else (modules[0].class_name if modules else "") or "model")
-    return tuple(
-        name if named.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(named)
-    )
+    return _numbered(named)
+
+
+def _numbered(named: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name if named.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(named))
 
 
 def pictured(
@@ -368,10 +406,9 @@ def load(path: str | os.PathLike[str]) -> Result:
 
 def _run(place: Path) -> History:
     """The lines that a monitor wrote, as the history that it had."""
-    from numel.monitoring.sinks import read as read_lines
-
-    kept, target = read_lines(place, printable(place))
-    return History(kept.samples, kept.changes, target, kept.values, kept.alarms, kept.notes)
+    with Following(place, printable(place)) as run:
+        run.grew()
+        return run.now()
 
 
 def _report(path: Path) -> Report:

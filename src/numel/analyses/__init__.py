@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         embedding,
         explain,
         groups,
+        histories,
         history,
         layers,
         memory,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["active", "adapters", "alignment", "arrange", "charts", "compare", "cost", "embedding", "explain", "groups",
-           "history", "layers", "memory", "params", "summary"]  # fmt: skip
+           "histories", "history", "layers", "memory", "params", "summary"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -49,7 +49,7 @@ def compare(
 
     if len(targets) < 2:
         raise click.UsageError("compare takes two targets or more")
-    checked(conditions, metric)
+    checked(conditions, metric)  # before anything runs
     with shared.progress("comparing"):
         found = api.compare(
             *targets, inputs=inputs, metric=metric, values=values, mode=mode, backward=backward, optimizer=optimizer,

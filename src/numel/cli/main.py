@@ -13,7 +13,7 @@ import click
 from numel.errors import NumelError
 
 # in the order that a newcomer meets them
-_VERBS = ("count", "summary", "read", "trace", "compare", "plot", "show", "formula")
+_VERBS = ("count", "summary", "read", "trace", "compare", "monitor", "plot", "show", "formula")
 _OTHER_NAMES = {"load": "show"}  # the function is called load, since it returns
 _INTERRUPTED = 130
 

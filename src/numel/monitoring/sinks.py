@@ -35,6 +35,28 @@ class Sink:
         return
 
 
+def is_first() -> bool:
+    """Whether this is the first process of a job, or the only one: the one that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def scalars(seen: Sample | Values) -> dict[str, float]:
+    """What a log of numbers holds of it, by name: totals, norms, largest values, how much is zero, update ratios.
+
+    >>> from numel.facts import Totals
+    >>> scalars(Sample(0, 0.0, Totals(params=6, nbytes=24)))
+    {'params': 6, 'trainable': 0, 'nbytes': 24}
+    """
+    if isinstance(seen, Sample):
+        return {name: getattr(seen.totals, name) for name in ("params", "trainable", "nbytes")}
+    found: dict[str, float] = {}
+    for each in seen.statistics:
+        numbers = {"norm": each.norm, "absmax": each.absmax, "zeros": each.zeros, "ratio": each.ratio}
+        numbers |= {"not_finite": float(each.nan + each.infinite)} if not each.finite else {}
+        found |= {f"{each.of}_{name}/{each.path}": value for name, value in numbers.items() if value is not None}
+    return found
+
+
 class Callback(Sink):
     """A function that is called with each `Sample`, `Seen`, `Values` and `Alarm`."""
 
@@ -51,7 +73,7 @@ class JsonLines(Sink):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._writes = os.environ.get("RANK", "0") == "0"
+        self._writes = is_first()
         self._file: Any = None
 
     def begin(self, target: str) -> None:
@@ -101,55 +123,62 @@ def _line(seen: Record) -> dict[str, Any]:
             return {"alarm": encode_alarm(seen)}
 
 
-def read(source: str | os.PathLike[str] | Iterable[str], where: str = "history") -> tuple[Kept, str]:
-    """What `JsonLines` wrote, line by line, and the class of the model.
+class Reader:
+    """What `JsonLines` wrote, as far as it was given: `kept` is what was seen, `target` the class of the model.
 
     A line that a killed run left unfinished is left out; of whole ones with something wrong in them a note is kept.
-    Where a run was gone on with from an earlier step, what was seen from there on before is left out. Raises
-    `SchemaError` for lines without a header that this version reads, and where not one line holds what it should.
+    Where a run was gone on with from an earlier step, what was seen from there on before is left out.
 
-    >>> lines = ['{"schema": 2, "kind": "history", "target": "net.Net"}', '{"sample": [3, 1.5, {}]}', '{"sam']
-    >>> kept, target = read(lines)
-    >>> target, [each.step for each in kept.samples]
+    >>> reader = Reader("run.jsonl")
+    >>> reader.feed(['{"schema": 2, "kind": "history", "target": "net.Net"}', '{"sample": [3, 1.5, {}]}', '{"sam'])
+    >>> reader.target, [each.step for each in reader.kept.samples]
     ('net.Net', [3])
     """
-    if isinstance(source, str | os.PathLike):
-        with Path(source).open(encoding="utf-8", errors="replace") as file:
-            return read(file, where)
-    kept, target = Kept(), ""
-    headers = damaged = 0
-    resumed = False
-    first: SchemaError | None = None
-    for line in source:
-        held = _held(line)
-        if held is None:
-            continue
-        if "schema" in held:
-            upgraded({"schema": held["schema"], "kind": "history", "facts": {}}, where)
-            name = held.get("target")
-            target = name if isinstance(name, str) else ""
-            resumed = headers > 0
-            headers += 1
-            continue
-        try:
-            seen = decode_line(held, where)
-        except SchemaError as error:
-            first, damaged = first or error, damaged + 1
-            continue
-        if seen is None:
-            continue
-        if resumed and kept.last is not None and seen.step < kept.last[0]:
-            kept.back_to(seen.step)
-        resumed = False
-        kept.add(seen)
-    if not headers:
-        upgraded({"schema": None, "kind": "history", "facts": {}}, where)
-    if first is not None:
-        if kept.last is None:
-            raise first
-        lines = "line is" if damaged == 1 else "lines are"
-        kept.say(Note("lines-unread", "warning", f"{damaged:,} {lines} damaged and left out; the first: {first}"))
-    return kept, target
+
+    def __init__(self, where: str = "history") -> None:
+        self.kept, self.target = Kept(), ""
+        self._where = where
+        self._headers = self._damaged = 0
+        self._resumed = False
+        self._first: SchemaError | None = None
+
+    def feed(self, lines: Iterable[str]) -> None:
+        """More of them. Raises `SchemaError` for a header that this version does not read."""
+        for line in lines:
+            held = _held(line)
+            if held is None:
+                continue
+            if "schema" in held:
+                upgraded({"schema": held["schema"], "kind": "history", "facts": {}}, self._where)
+                name = held.get("target")
+                self.target = name if isinstance(name, str) else ""
+                self._resumed = self._headers > 0
+                self._headers += 1
+                continue
+            try:
+                seen = decode_line(held, self._where)
+            except SchemaError as error:
+                self._first, self._damaged = self._first or error, self._damaged + 1
+                continue
+            if seen is None:
+                continue
+            if self._resumed and self.kept.last is not None and seen.step < self.kept.last[0]:
+                self.kept.back_to(seen.step)
+            self._resumed = False
+            self.kept.add(seen)
+
+    def notes(self) -> tuple[Note, ...]:
+        """What was left out. Raises `SchemaError` where there was no header, and where not one line holds what it
+        should."""
+        if not self._headers:
+            upgraded({"schema": None, "kind": "history", "facts": {}}, self._where)
+        if self._first is None:
+            return self.kept.notes
+        if self.kept.last is None:
+            raise self._first
+        lines = "line is" if self._damaged == 1 else "lines are"
+        text = f"{self._damaged:,} {lines} damaged and left out; the first: {self._first}"
+        return (*self.kept.notes, Note("lines-unread", "warning", text))
 
 
 def _held(line: str) -> dict[str, Any] | None:

@@ -12,18 +12,21 @@ from numel.results.comparison import Comparison
 from numel.results.count import Count
 from numel.results.explanation import Explanation
 from numel.results.formulas import Formulas
-from numel.results.history import History, Watch
+from numel.results.histories import Histories
+from numel.results.history import Following, History, Watch
 from numel.results.report import Report
 
-__all__ = ["Comparison", "Count", "Explanation", "Formulas", "History", "Report", "Result", "Watch", "from_saved"]
+__all__ = ["Comparison", "Count", "Explanation", "Following", "Formulas", "Histories", "History", "Report", "Result",
+           "Watch", "from_saved"]  # fmt: skip
 
-Result = Report | Comparison | Count | Explanation | Formulas | History
+Result = Report | Comparison | Count | Explanation | Formulas | Histories | History
 _READERS: Mapping[str, Callable[[Mapping[str, Any], str], Result]] = {
     "report": Report.from_saved,
     "comparison": Comparison.from_saved,
     "count": Count.from_saved,
     "explanation": Explanation.from_saved,
     "formulas": Formulas.from_saved,
+    "histories": Histories.from_saved,
     "history": History.from_saved,
 }
 

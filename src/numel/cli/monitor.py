@@ -1,0 +1,47 @@
+"""`numel monitor RUN.jsonl`: what a monitor writes, followed while it does, or rendered as it is now."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from numel.cli import options as shared
+
+_PAUSE = 0.5  # seconds between two looks at the file
+
+
+@click.command()
+@click.argument("file")
+@click.option("--once", is_flag=True, help="Show the run as it is now, and end.")
+@shared.writing
+def monitor(file: str, once: bool, output: str | None, format: str | None) -> None:
+    """Follow a run that numel.monitor writes as JSON Lines, until Ctrl-C.
+
+    With --once, -o or -f, and where stdout is no terminal, it is shown as it is now.
+    """
+    from numel import api
+
+    if once or output is not None or format is not None or not sys.stdout.isatty():
+        shared.write(api.load(file), output, format)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    from numel.results import Following
+    from numel.sources.bytes import printable
+    from numel.views import colored
+
+    run = api.load(file)  # says what is wrong with it, if something is
+    console = Console(no_color=not colored(sys.stdout))
+    live = Live(run, console=console, auto_refresh=False, screen=True, vertical_overflow="ellipsis")
+    with contextlib.suppress(KeyboardInterrupt), Following(Path(file), printable(file)) as followed, live:
+        while True:
+            if followed.grew():
+                run = followed.now()
+                live.update(run, refresh=True)
+            time.sleep(_PAUSE)
+    shared.write(run, None, None)

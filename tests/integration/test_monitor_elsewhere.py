@@ -1,0 +1,331 @@
+"""A monitor inside of the trainers that people use, and its history in their logs: each real library trains a small
+network on scikit-learn's digits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+datasets = pytest.importorskip("sklearn.datasets")
+
+import numel  # noqa: E402
+from numel.errors import InputsError, SchemaError  # noqa: E402
+from numel.results import Histories, History  # noqa: E402
+
+nn = torch.nn
+
+
+def digits() -> tuple[Any, Any]:
+    """1,797 images of 8 × 8, as scikit-learn ships them."""
+    found = datasets.load_digits()
+    return torch.tensor(found.data, dtype=torch.float32) / 16, torch.tensor(found.target)
+
+
+def net() -> Any:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def train(model: Any, watched: Any, optimizer: Any, steps: int, at: dict[int, Any] | None = None) -> float:
+    """Steps on batches of 64; `at` edits the model after that step."""
+    x, y = digits()
+    loss = torch.tensor(0.0)
+    for step in range(steps):
+        batch = slice(step * 64 % 1728, step * 64 % 1728 + 64)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
+        loss.backward()
+        optimizer.step()
+        if at and step in at:
+            at[step](model)
+        watched.observe(step)
+    return float(loss.detach())
+
+
+def test_a_plain_loop_is_seen(tmp_path: Path):
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with numel.monitor(model, tmp_path / "run.jsonl", every=5, optimizer=optimizer) as watched:
+        assert train(model, watched, optimizer, 30) < 1.0  # it learns: ln 10 = 2.3 at first
+    history = numel.load(tmp_path / "run.jsonl")
+    assert isinstance(history, History)
+    looks = [values for values in history.values if values.by("weight")]
+    assert [values.step for values in looks] == [0, 5, 10, 15, 20, 25]
+    assert {s.of for v in history.values for s in v.statistics} == {
+        "weight", "gradient", "update", "exp_avg", "exp_avg_sq"
+    }  # fmt: skip
+    assert not history.alarms
+    assert history.changes == ()
+
+
+# ── networks that change while they train ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_network_that_grows_is_seen_and_its_new_layer_is_missed_by_the_optimizer():
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def grow(model: Any) -> None:
+        model.insert(2, nn.Linear(32, 32))
+        model.insert(3, nn.ReLU())
+
+    with numel.monitor(model, optimizer=optimizer) as watched:
+        train(model, watched, optimizer, 20, {10: grow})
+    assert {seen.step for seen in watched.history.changes} == {10}
+    assert [sample.totals.params for sample in watched.history.samples][:2] == [2410, 2410 + 32 * 33]
+    missed = {alarm.path for alarm in watched.history.alarms if alarm.code == "optimizer-misses"}
+    assert missed == {"2.weight", "2.bias"}
+
+
+def test_a_layer_that_is_replaced_leaves_the_optimizer_with_the_old_one():
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with numel.monitor(model, optimizer=optimizer) as watched:
+        train(model, watched, optimizer, 8, {4: lambda model: model.__setitem__(2, nn.Linear(32, 10))})
+    assert [(seen.step, seen.kind, seen.path) for seen in watched.history.changes] == [(4, "replaced", "2")]
+    codes = {alarm.code for alarm in watched.history.alarms}
+    assert codes == {"optimizer-misses", "optimizer-holds-removed"}
+
+
+class Supernet(nn.Module):
+    """One of two paths runs at a time, and only that one is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths = nn.ModuleList([nn.Linear(64, 16), nn.Linear(64, 16)])
+        self.head = nn.Linear(16, 10)
+        self.active = 0
+
+    def forward(self, x: Any) -> Any:
+        return self.head(torch.relu(self.paths[self.active](x)))
+
+    def switch(self, to: int) -> None:
+        self.active = to
+        for i, path in enumerate(self.paths):
+            path.requires_grad_(i == to)
+
+
+def test_a_supernet_that_switches_its_path_freezes_one_and_thaws_the_other():
+    torch.manual_seed(0)
+    model = Supernet()
+    model.switch(0)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with numel.monitor(model) as watched:
+        train(model, watched, optimizer, 12, {6: lambda model: model.switch(1)})
+    assert {(seen.step, seen.kind, seen.path) for seen in watched.history.changes} == {
+        (6, kind, f"paths.{i}.{name}") for i, kind in ((0, "frozen"), (1, "unfrozen")) for name in ("weight", "bias")
+    }
+    assert len({sample.totals.params for sample in watched.history.samples}) == 1
+
+
+# ── two runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(path: Path, at: dict[int, Any] | None = None, rate: float = 0.1) -> Path:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    with numel.monitor(model, path, every=4) as watched:
+        train(model, watched, optimizer, 12, at)
+    return path
+
+
+def test_two_runs_beside_each_other(tmp_path: Path):
+    freeze = {5: lambda model: model[0].requires_grad_(False)}
+    one, same = run(tmp_path / "one.jsonl"), run(tmp_path / "same.jsonl")
+    other = run(tmp_path / "other.jsonl", freeze, 0.2)
+    found = numel.compare(one, same)
+    assert isinstance(found, Histories)
+    assert found.identical
+    assert "No difference" in str(found)
+    found = numel.compare(one, other)
+    assert not found.identical
+    assert {(c.step, c.kind, c.path) for c in found.changes} == {(5, "frozen", "0.weight"), (5, "frozen", "0.bias")}
+    assert [totals.trainable for totals in found.totals] == [2410, 330]
+    assert "steps in" in str(found)
+    assert [chart.title for chart in found.whole().charts] == ["Gradient norm over the runs"]
+    found.save(tmp_path / "runs.json")
+    assert numel.load(tmp_path / "runs.json") == found
+    found.save(tmp_path / "runs.html")
+    with pytest.raises(InputsError, match="runs are compared with runs"):
+        numel.compare(one, net())
+    damaged = json.loads((tmp_path / "runs.json").read_text())
+    damaged["facts"]["histories"] = 5
+    (tmp_path / "runs.json").write_text(json.dumps(damaged))
+    with pytest.raises(SchemaError):
+        numel.load(tmp_path / "runs.json")
+
+
+# ── trainers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_lightning_trains_with_the_callback(tmp_path: Path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lightning = pytest.importorskip("lightning.pytorch")
+        from numel.integrations import LightningMonitor
+
+        class Module(lightning.LightningModule):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = net()
+
+            def training_step(self, batch: Any, index: int) -> Any:
+                if self.global_step == 6:
+                    self.net[0].requires_grad_(False)
+                return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+            def configure_optimizers(self) -> Any:
+                return torch.optim.Adam(self.parameters(), 1e-2)
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        x, y = digits()
+        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=128)
+        callback = LightningMonitor(tmp_path / "run.jsonl", every=5)
+        trainer = lightning.Trainer(
+            max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, accelerator="cpu",
+        )  # fmt: skip
+        module = Module()
+        before = set(vars(module))
+        trainer.fit(module, loader)
+    history = callback.history
+    assert {(seen.step, seen.kind, seen.path) for seen in history.changes} == {
+        (7, "frozen", "net.0.weight"), (7, "frozen", "net.0.bias")
+    }  # fmt: skip
+    assert any(values.by("gradient") for values in history.values)
+    assert history.samples[-1].step == 15  # 1,797 images in batches of 128
+    assert numel.load(tmp_path / "run.jsonl").changes == history.changes
+    assert not {name for name in set(vars(module)) - before if "numel" in name}
+
+
+def test_the_trainer_of_transformers_trains_with_the_callback(tmp_path: Path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    from numel.integrations import TrainerMonitor
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def forward(self, x: Any, labels: Any) -> dict[str, Any]:
+            logits = self.net(x)
+            return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    x, y = digits()
+    data = [{"x": image, "labels": label} for image, label in zip(x[:512], y[:512], strict=True)]
+    callback = TrainerMonitor(tmp_path / "run.jsonl", every=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path), num_train_epochs=1, per_device_train_batch_size=64, report_to=[], use_cpu=True,
+            save_strategy="no", logging_strategy="no", disable_tqdm=True,
+        )  # fmt: skip
+        trainer = transformers.Trainer(model=Model(), args=arguments, train_dataset=data, callbacks=[callback])
+        trainer.train()
+    history = callback.history
+    assert history.samples[-1].step == 8  # 512 in batches of 64
+    gradients = [values.by("gradient") for values in history.values if values.by("weight")]
+    assert all(len(found) == 4 for found in gradients[1:])
+    assert len(gradients) == 3  # steps 0, before anything, 4 and 8
+    assert "exp_avg" in {each.of for values in history.values for each in values.statistics}
+
+
+# ── logs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def watch(sink: Any) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with numel.monitor(model, sink, every=4) as watched:
+        train(model, watched, optimizer, 9, {5: lambda model: model[0].requires_grad_(False)})
+
+
+def test_tensorboard_gets_scalars_histograms_and_text(tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        from numel.integrations import TensorBoard
+
+        watch(TensorBoard(tmp_path))
+        events = EventAccumulator(str(tmp_path))
+        events.Reload()
+    params = [(event.step, event.value) for event in events.Scalars("params")]
+    assert params == [(0, 2410), (5, 2410), (8, 2410)]
+    assert [event.value for event in events.Scalars("trainable")] == [2410, 330, 330]
+    assert [event.step for event in events.Scalars("weight_norm/0.weight")] == [0, 4, 8]
+    held = events.Histograms("weight/0.weight")[0].histogram_value
+    assert (held.num, sum(held.bucket)) == (2048, 2048)  # 64 × 32
+    assert "changes/text_summary" in events.Tags()["tensors"]
+
+
+def test_weights_and_biases_gets_them_with_what_the_loop_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from numel.integrations.wandb import WeightsAndBiases
+
+    logged: list[tuple[dict[str, Any], bool]] = []
+
+    class Run:
+        def define_metric(self, *names: str, **more: str) -> None:
+            pass
+
+        def log(self, found: dict[str, Any], commit: bool) -> None:
+            logged.append((found, commit))
+
+        def alert(self, title: str, text: str) -> None:
+            pass
+
+    pytest.importorskip("wandb")
+    watch(WeightsAndBiases(Run()))
+    assert all(commit is False for _, commit in logged)
+    trainable = [found["numel/trainable"] for found, _ in logged if "numel/trainable" in found]
+    assert trainable == [2410, 330, 330]
+    held = next(found["numel/weight/0.weight"] for found, _ in logged if "numel/weight/0.weight" in found)
+    assert sum(held.histogram) == 2048
+    assert {found["numel/step"] for found, _ in logged} >= {0, 4, 5, 8}
+
+
+def test_weights_and_biases_without_a_run_says_what_to_do():
+    pytest.importorskip("wandb")
+    from numel.integrations import WeightsAndBiases
+
+    with pytest.raises(InputsError, match=r"call wandb.init\(\) first"):
+        WeightsAndBiases()
+
+
+def test_mlflow_gets_metrics_and_the_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # the other stores need a database
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow = pytest.importorskip("mlflow")
+        from numel.integrations import MLflow
+
+        mlflow.set_tracking_uri(f"file://{tmp_path}/runs")
+        with mlflow.start_run() as active:
+            watch(MLflow())
+        client = mlflow.MlflowClient()
+        found = client.get_metric_history(active.info.run_id, "numel/trainable")
+        assert [(metric.step, metric.value) for metric in found] == [(0, 2410), (5, 330), (8, 330)]
+        assert client.get_metric_history(active.info.run_id, "numel/update_ratio/0.weight")
+        text = mlflow.artifacts.load_text(f"{active.info.artifact_uri}/numel/changes.txt")
+        assert "step 5: frozen 0.weight" in text
+        with pytest.raises(InputsError, match=r"call mlflow.start_run\(\) first"):
+            MLflow()
+
+
+def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("tensorboard")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from numel.integrations import TensorBoard
+
+        monkeypatch.setenv("RANK", "1")
+        watch(TensorBoard(tmp_path))
+    assert list(tmp_path.iterdir()) == []
