@@ -50,14 +50,14 @@ class Alarms:
                     found.setdefault((note.code, note.path), note)
         live = any(each.zeros < 1 for each in gradients.values())
         _count(self._dead, {path for path, each in gradients.items() if each.zeros == 1}, there, live)
-        dead = [path for path, n in self._dead.items() if n >= RUNNING]
+        dead = [path for path in trainable if self._dead[path] >= RUNNING]
         for path, whole in _topmost(dead, trainable):
             what = "each gradient in it" if whole else "the gradient"
             text = f"{what} is zero at {RUNNING} looks running, and that of other parameters is not"
             found["dead", path] = Note("dead", "warning", text, path)
         _count(self._missing, gone & there, there, len(gone & there) < len(there))
-        for path, n in self._missing.items():
-            if n >= RUNNING:
+        for path in trainable:
+            if self._missing[path] >= RUNNING:
                 text = f"it trains, and has no gradient at {RUNNING} looks running: it takes no part in the loss"
                 found["no-gradient", path] = Note("no-gradient", "warning", text, path)
         self._unseen = self._unseen + 1 if there and there <= gone else 0

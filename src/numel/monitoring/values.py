@@ -50,14 +50,14 @@ class _Flat:
     def every(self) -> int:
         """The step from one element of a sample to the next: without a common divisor with a row, so that a sample is
         not of a few columns."""
-        step = -(-self.values.numel() // SAMPLE)
+        step = max(1, -(-self.values.numel() // SAMPLE))
         while gcd(step, self.row) > 1:
             step += 1
         return step
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Before:
     """A weight as it was, or evenly spaced elements of it, until its update is known."""
 
     parameter: Any
@@ -104,7 +104,7 @@ class Looks:
     that train are held, of large ones of a sample."""
 
     def __init__(self) -> None:
-        self._before: dict[str, _Kept] = {}
+        self._before: dict[str, _Before] = {}
 
     @torch.no_grad()
     def look(self, model: Any, optimizers: Sequence[Any] = ()) -> Look:
@@ -176,8 +176,8 @@ class Looks:
     def _keep(self, path: str, parameter: Any, weight: _Flat) -> None:
         every = weight.every() if weight.numel > _WHOLE else 1
         values = weight.values[::every].clone()
-        self._before[path] = _Kept(weakref.ref(parameter), values, parameter.shape, _stride(parameter), weight.numel,
-                                   every)  # fmt: skip
+        self._before[path] = _Before(weakref.ref(parameter), values, parameter.shape, _stride(parameter), weight.numel,
+                                     every)  # fmt: skip
 
 
 def _as_update(found: Statistics, numel: int, length: float) -> Statistics:
@@ -214,7 +214,7 @@ def _flat(path: str, of: str, tensor: Any) -> _Flat | None:
     if plain.is_meta or torch_private.is_fake(plain) or type(plain) not in (torch.Tensor, torch.nn.Parameter):
         return None
     plain, absent = plain.detach(), 0
-    if plain.layout is torch.sparse_coo:
+    if plain.layout is torch.sparse_coo and of == "gradient":
         numel = plain.numel()
         plain = plain.coalesce().values()
         absent = numel - plain.numel()

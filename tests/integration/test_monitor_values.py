@@ -1,0 +1,572 @@
+"""What a monitor says of values is what torch says in double precision, of every kind of tensor; and what is wrong with
+them is said once."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import Counter
+from math import inf, nan, sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import numel  # noqa: E402
+from numel.errors import InputsError, SchemaError  # noqa: E402
+from numel.facts import Alarm, Note, Sample, Seen, Statistics, Totals, Values  # noqa: E402
+from numel.facts.change import Change  # noqa: E402
+from numel.monitoring import kept as kept_module  # noqa: E402
+from numel.monitoring.alarms import Alarms  # noqa: E402
+from numel.monitoring.kept import Kept  # noqa: E402
+from numel.monitoring.sinks import JsonLines, read  # noqa: E402
+from numel.monitoring.values import Looks  # noqa: E402
+from numel.torch_private import DispatchMode  # noqa: E402
+
+nn = torch.nn
+near = pytest.approx
+
+
+def net(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+def backward(model: Any, seed: int = 1) -> None:
+    model.zero_grad()
+    generator = torch.Generator().manual_seed(seed)
+    first = next(model.parameters())
+    x = torch.randn(32, 8, generator=generator).to(first.dtype)
+    model(x).square().mean().backward()
+
+
+def same(found: Statistics, tensor: Any, rel: float = 1e-9) -> None:
+    x = tensor.detach().to(torch.float64)
+    assert (found.numel, found.seen) == (x.numel(), x.numel())
+    assert found.norm == near(float(x.norm()), rel=rel)
+    assert found.mean == near(float(x.mean()), rel=rel, abs=1e-15)
+    assert found.std == near(float(x.std(correction=0)), rel=rel * 100, abs=1e-15)
+    assert found.absmax == float(x.abs().max())
+    assert found.zeros == near(float((x == 0).double().mean()))
+    assert (found.nan, found.infinite) == (0, 0)
+
+
+def one(tensor: Any, of: str = "weight") -> Statistics:
+    """The statistics of one tensor as a parameter, or as the gradient of one."""
+    holder = nn.Module()
+    if of == "weight":
+        holder.w = nn.Parameter(tensor, requires_grad=False)
+    else:
+        holder.w = nn.Parameter(torch.zeros(tensor.shape, dtype=tensor.dtype))
+        holder.w.grad = tensor
+    return next(each for each in Looks().look(holder).statistics if each.of == of)
+
+
+# ── the numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_weights_gradients_moments_and_updates_are_as_in_double_precision(dtype: Any):
+    model = net().to(dtype)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2, eps=1e-4)  # 1e-8 is zero in float16
+    with numel.monitor(model, every=1, optimizer=optimizer) as watched:
+        for step in range(2):
+            backward(model, step)
+            before = {name: p.detach().clone() for name, p in model.named_parameters()}
+            optimizer.step()
+            watched.observe(step)
+    values = watched.history.values[-1]
+    kinds = {each.of for each in values.statistics}
+    assert kinds == {"weight", "gradient", "update", "exp_avg", "exp_avg_sq"}
+    for name, parameter in model.named_parameters():
+        same(values.by("weight")[name], parameter)
+        same(values.by("gradient")[name], parameter.grad)
+        same(values.by("exp_avg")[name], optimizer.state[parameter]["exp_avg"])
+        same(values.by("exp_avg_sq")[name], optimizer.state[parameter]["exp_avg_sq"])
+        update = values.by("update")[name]
+        same(update, parameter.detach().double() - before[name].double(), rel=1e-6)
+        ratio = (parameter.detach().double() - before[name].double()).norm() / before[name].double().norm()
+        assert update.ratio == near(float(ratio), rel=1e-6)
+
+
+def test_the_update_of_plain_descent_is_the_rate_times_the_gradient():
+    model, rate = net(), 0.125
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    watched = numel.monitor(model, every=10, optimizer=optimizer)
+    backward(model)
+    watched.observe(0)
+    norms = {name: (float(p.grad.norm()), float(p.detach().norm())) for name, p in model.named_parameters()}
+    optimizer.step()
+    watched.observe(1)
+    (look, after) = watched.history.values
+    assert (look.step, after.step) == (0, 1)
+    assert {each.of for each in after.statistics} == {"update"}
+    for name, (gradient, weight) in norms.items():
+        assert after.by("update")[name].ratio == near(rate * gradient / weight, rel=1e-5)
+
+
+def test_constant_tensors_have_no_deviation_and_one_full_bin():
+    for value in (0.1, -3.0, 0.0, 1e30):
+        found = one(torch.full((1000,), value))
+        assert found.std == 0
+        assert found.mean == float(torch.tensor(value))
+        assert found.histogram is not None
+        assert sorted(found.histogram.counts)[-2:] == [0, 1000]
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e4, 1e6])
+def test_a_mean_far_above_the_deviation_does_not_eat_it(offset: float):
+    x = torch.randn(10_000, generator=torch.Generator().manual_seed(0)) + offset
+    assert one(x).std == near(float(x.double().std(correction=0)), rel=1e-8)
+
+
+def test_odd_values_are_counted_exactly():
+    x = torch.randn(10_000)
+    x[3:10], x[20:23], x[30] = nan, inf, -inf
+    found = one(x)
+    assert (found.nan, found.infinite) == (7, 4)
+    assert (found.norm, found.mean, found.std, found.absmax, found.histogram) == (None,) * 5
+    assert one(torch.tensor([inf, 0.0])).zeros == 0.5
+    assert one(torch.tensor([inf, -inf])).infinite == 2
+
+
+def test_what_is_too_large_for_a_double_is_unknown():
+    found = one(torch.tensor([1e300, -1e300, 1.0], dtype=torch.float64))
+    assert found.norm is None or found.norm > 1e299
+    assert found.absmax == 1e300
+    json.dumps(numel.monitor(net()).history.saved(), allow_nan=False)
+
+
+def test_a_sparse_gradient_is_what_it_is_dense():
+    embedding = nn.Embedding(50, 4, sparse=True)
+    embedding(torch.tensor([3, 3, 7])).sum().backward()
+    gradient = embedding.weight.grad
+    assert gradient is not None
+    found = Looks().look(embedding)
+    same(next(each for each in found.statistics if each.of == "gradient"), gradient.to_dense())
+    embedding.zero_grad()
+    embedding(torch.empty(0, dtype=torch.long)).sum().backward()
+    (empty,) = (each for each in Looks().look(embedding).statistics if each.of == "gradient")
+    assert (empty.numel, empty.zeros, empty.norm, empty.std) == (200, 1.0, 0.0, 0.0)
+
+
+def test_any_layout_is_read_and_a_dense_one_without_a_copy():
+    x = torch.randn(6, 5, 4, 3)
+    for tensor in (x.to(memory_format=torch.channels_last), x.permute(3, 1, 0, 2), x[:, ::2], x[..., :1],
+                   torch.randn(5).expand(7, 5), torch.tensor(2.5), torch.randn(3, 1).t()):  # fmt: skip
+        same(one(tensor), tensor)
+    big = torch.randn(64, 32, 3, 3).to(memory_format=torch.channels_last)
+    ops = _ops(lambda: one(big))
+    assert not ops["aten.clone.default"]
+    assert not ops["aten._unsafe_view.default"]
+
+
+def test_complex_values_are_pairs_of_real_ones():
+    x = torch.randn(5, 3, dtype=torch.complex64)
+    same(one(x), torch.view_as_real(x))
+
+
+def test_eight_bits_are_read_as_what_they_stand_for():
+    x = torch.randn(40).to(torch.float8_e4m3fn)
+    same(one(x), x)
+
+
+def test_of_a_tensor_spread_over_processes_the_own_part_is_read(tmp_path: Path):
+    distributed = pytest.importorskip("torch.distributed")
+    if not distributed.is_available():
+        pytest.skip("no torch.distributed")
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
+        x = torch.randn(6, 4)
+        layer = nn.Linear(4, 6, bias=False)
+        layer.weight = nn.Parameter(distribute_tensor(x, mesh, [Shard(0)]))
+        layer(distribute_tensor(torch.ones(2, 4), mesh, [Shard(0)])).sum().backward()
+        watched = numel.monitor(layer, every=10)
+        watched.observe(0)
+        watched.observe(1)
+    finally:
+        distributed.destroy_process_group()
+    look, after = watched.history.values
+    same(look.by("weight")["weight"], x)
+    assert look.by("gradient")["weight"].absmax == 2
+    assert after.by("update")["weight"].ratio == 0
+
+
+def test_a_histogram_counts_each_value_of_a_small_tensor():
+    x = torch.randn(5000)
+    found = one(x).histogram
+    assert found is not None
+    assert (found.low, found.high) == (float(x.min()), float(x.max()))
+    assert list(found.counts) == torch.histc(x.double(), 64, found.low, found.high).int().tolist()
+    large = one(torch.randn(1 << 18, 2)).histogram
+    assert large is not None
+    assert 1 << 15 < sum(large.counts) <= 1 << 16
+
+
+def test_the_update_of_a_large_tensor_is_of_a_sample_that_says_so():
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Linear(2048, 1024, bias=False)
+    watched = numel.monitor(model, every=5)
+    watched.observe(0)
+    scale = torch.linspace(0.5, 2, 2048)  # columns that differ
+    step = torch.randn(1024, 2048, generator=generator) * scale * 1e-3
+    before = float(model.weight.detach().norm())
+    with torch.no_grad():
+        model.weight.add_(step)
+    watched.observe(1)
+    (update,) = watched.history.values[-1].statistics
+    assert update.sampled
+    assert update.seen <= 1 << 16
+    assert update.numel == 1 << 21
+    assert update.norm == near(float(step.norm()), rel=0.02)
+    assert update.ratio == near(float(step.norm()) / before, rel=0.02)
+    assert "≈" in watched.history.text("terminal", width=160)
+
+
+def test_parts_that_can_not_be_read_are_named_once():
+    model = net()
+    model.append(nn.LazyLinear(2))
+    model.append(nn.Linear(2, 2, device="meta"))
+    model.codes = nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False)
+    watched = numel.monitor(model, every=1)
+    watched.observe(0)
+    watched.observe(1)
+    (alarm,) = watched.history.alarms
+    assert alarm.code == "values-unread"
+    assert "codes" in alarm.text
+    assert {each.path for each in watched.history.values[0].statistics} == {
+        "0.weight", "0.bias", "2.weight", "2.bias"
+    }  # fmt: skip
+
+
+# ── what it costs and leaves ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _ops(run: Any) -> Counter[str]:
+    seen: Counter[str] = Counter()
+
+    class Counting(DispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen[str(func)] += 1
+            return func(*args, **(kwargs or {}))
+
+    with Counting():
+        run()
+    return seen
+
+
+def test_no_number_is_fetched_alone():
+    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(20)))
+    backward(model)
+    optimizer = torch.optim.Adam(model.parameters())
+    optimizer.step()
+    watched = numel.monitor(model, every=1, optimizer=optimizer)
+    ops = _ops(lambda: [watched.observe(step) for step in range(2)])
+    assert ops["aten._local_scalar_dense.default"] == 0
+    assert ops["aten.aminmax.default"] >= 2 * 40 * 4
+
+
+def test_nothing_of_the_training_is_touched():
+    model, twin = net(), net()
+    torch.manual_seed(5)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    plain = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9)
+    attributes = {name: set(vars(module)) for name, module in model.named_modules()}
+    chance, watched = torch.get_rng_state(), numel.monitor(model, every=2, optimizer=optimizer)
+    watched.observe(0)
+    assert not optimizer.state  # asking for a state makes none
+    for step in range(1, 6):
+        for each, descent in ((model, optimizer), (twin, plain)):
+            backward(each, step)
+            descent.step()
+        watched.observe(step)
+    assert torch.equal(chance, torch.get_rng_state())
+    assert torch.is_grad_enabled()
+    assert {name: set(vars(module)) for name, module in model.named_modules()} == attributes
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), twin.parameters(), strict=True))
+    assert all(p.grad is not None and p.is_leaf and not p._backward_hooks for p in model.parameters())
+
+
+def test_without_every_no_value_is_read():
+    model = net()
+    ops = _ops(lambda: [numel.monitor(model).observe(0)])
+    assert not ops["aten.aminmax.default"]
+
+
+def test_a_look_is_due_at_the_first_step_at_or_after_each_multiple():
+    watched = numel.monitor(net(), every=10)
+    for step in (3, 4, 9, 12, 19, 20, 20, 47, 50):
+        watched.observe(step)
+    assert [each.step for each in watched.history.values if each.by("weight")] == [3, 12, 20, 47, 50]
+    assert [each.step for each in watched.history.values if each.by("update")] == [4, 19, 20, 50]
+
+
+def test_a_parameter_that_is_another_now_has_no_update():
+    model = net()
+    watched = numel.monitor(model, every=10)
+    watched.observe(0)
+    model[0] = nn.Linear(8, 16)
+    model[2].bias.data = torch.zeros(7)
+    watched.observe(1)
+    assert watched.history.values[-1].by("update").keys() == {"2.weight"}
+
+
+# ── alarms ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def codes(watched: Any) -> list[tuple[int, str, str]]:
+    return [(each.step, each.code, each.path) for each in watched.history.alarms]
+
+
+def test_a_value_that_is_not_finite_is_said_once_and_again_after_it_was_well():
+    model = net()
+    watched = numel.monitor(model, every=1)
+    for step in range(9):
+        backward(model, step)
+        if step in (2, 3, 6):
+            model[0].weight.grad[0, :2] = nan
+        watched.observe(step)
+    assert codes(watched) == [(2, "not-finite", "0.weight"), (6, "not-finite", "0.weight")]
+    assert watched.history.alarms[0].text == "the gradient has 2 NaN among 128 values"
+
+
+def test_a_norm_far_above_the_usual_explodes():
+    model = net()
+    watched = numel.monitor(model, every=1)
+    for step in range(8):
+        backward(model, 1)
+        if step in (1, 6):  # too early to know what is usual; then not
+            model[2].bias.grad *= 150
+        watched.observe(step)
+    assert codes(watched) == [(6, "exploding", "2.bias")]
+
+
+def test_gradients_that_are_zero_are_dead_and_a_module_once():
+    model = net()
+    with torch.no_grad():
+        model[0].bias.fill_(-1e6)  # no ReLU lets anything through
+    watched = numel.monitor(model, every=1)
+    for step in range(10):
+        if step == 5:
+            torch.nn.init.zeros_(model[0].bias)
+        if step == 6:
+            torch.nn.init.constant_(model[0].bias, -1e6)
+        backward(model, step)
+        model[2].weight.grad += 1  # dead by the ReLU as well
+        watched.observe(step)
+    assert codes(watched) == [(2, "dead", "0"), (8, "dead", "0")]
+
+
+def test_one_dead_tensor_is_named_by_itself():
+    model = net()
+    watched = numel.monitor(model, every=1)
+    for step in range(4):
+        backward(model, step)
+        model[2].bias.grad.zero_()
+        watched.observe(step)
+    assert codes(watched) == [(2, "dead", "2.bias")]
+
+
+def test_a_parameter_without_gradient_beside_others_that_have_one():
+    model = net()
+    model[1].spare = nn.Linear(2, 2)
+    watched = numel.monitor(model, every=1)
+    for step in range(5):
+        backward(model, step)
+        watched.observe(step)
+    assert codes(watched) == [(2, "no-gradient", "1.spare.weight"), (2, "no-gradient", "1.spare.bias")]
+
+
+def test_an_observe_at_the_wrong_place_is_told_where_it_belongs():
+    model = net()
+    watched = numel.monitor(model, every=1)
+    for step in range(5):
+        backward(model, step)
+        model.zero_grad()
+        watched.observe(step)
+    assert codes(watched) == [(2, "gradients-unseen", "")]
+    assert "between backward() and zero_grad()" in watched.history.alarms[0].text
+
+
+def test_a_weight_that_does_not_change_while_others_do():
+    model = net()
+    optimizer = torch.optim.SGD([*model[0].parameters(), model[2].weight], 0.1)
+    watched = numel.monitor(model, every=1)
+    for step in range(6):
+        backward(model, step)
+        optimizer.step()
+        watched.observe(step)
+    assert codes(watched) == [(3, "not-updated", "2.bias")]
+
+
+def test_a_layer_that_was_replaced_after_the_optimizer_was_made():
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watched = numel.monitor(model, optimizer=optimizer)  # without looking at values
+    watched.observe(0)
+    held = model[2]
+    model[2] = nn.Linear(16, 4)
+    watched.observe(1)
+    watched.observe(2)
+    missed = [(1, "optimizer-misses", f"2.{name}") for name in ("weight", "bias")]
+    removed = [(1, "optimizer-holds-removed", f"2.{name}") for name in ("weight", "bias")]
+    assert codes(watched) == [*missed, *removed]
+    model[2] = held
+    watched.observe(3)
+    model[2] = nn.Linear(16, 4)
+    watched.observe(4)
+    assert [each[:2] for each in codes(watched)[4:]] == [(4, code) for _, code, _ in (*missed, *removed)]
+    optimizer.add_param_group({"params": list(model[2].parameters())})
+    watched.observe(5)
+    assert len(codes(watched)) == 8
+
+
+def test_several_optimizers_hold_together_and_copies_are_said_once():
+    model = net()
+    several = [torch.optim.SGD(model[0].parameters(), 0.1), torch.optim.Adam(model[2].parameters())]
+    watched = numel.monitor(model, optimizer=several)
+    watched.observe(0)
+    assert codes(watched) == []
+    watched = numel.monitor(model, optimizer=torch.optim.SGD(copy.deepcopy(model).parameters(), 0.1))
+    watched.observe(0)
+    assert codes(watched) == [(0, "optimizer-misses", "")]
+    with pytest.raises(InputsError, match="expected a torch"):
+        numel.monitor(model, optimizer=5)
+    for every in (0, -1, 1.5, True):
+        with pytest.raises(InputsError, match="expected how many steps"):
+            numel.monitor(model, every=every)  # type: ignore[arg-type]
+
+
+def test_a_look_at_which_all_gradients_are_zero_says_nothing_of_one():
+    alarms = Alarms()
+    for _ in range(5):
+        dead = [Statistics(path, "gradient", 4, 4, 0.0, 0.0, 0.0, 0.0, 1.0) for path in ("a.w", "b.w")]
+        assert alarms.of_look(dead, ("a.w", "b.w")) == ()
+
+
+# ── kept, written and read ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def trained(sink: Any = None) -> Any:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters())
+    with numel.monitor(model, sink, every=2, optimizer=optimizer) as watched:
+        for step in range(9):
+            backward(model, step)
+            if step == 4:
+                model[0].weight.grad[0, 0] = inf
+            optimizer.step() if step != 4 else None
+            watched.observe(step)
+    return watched.history
+
+
+def test_json_lines_with_values_and_alarms_are_the_history(tmp_path: Path):
+    history = trained(tmp_path / "run.jsonl")
+    assert [each.code for each in history.alarms] == ["not-finite"]
+    assert numel.load(tmp_path / "run.jsonl") == history
+    history.save(tmp_path / "run.json")
+    assert numel.load(tmp_path / "run.json") == history
+    for line in (tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(word))
+    for format in ("terminal", "markdown", "html", "notebook", "latex"):
+        assert "1 infinite among 128 values" in history.text(format), format
+    titles = [chart.title for chart in history.whole().charts]
+    assert titles == ["Gradient norm over the run", "Update ratio over the run", "Values of all parameters"]
+
+
+def test_a_callable_gets_every_kind_of_record():
+    got: list[Any] = []
+    history = trained(got.append)
+    for kind, there in ((Values, history.values), (Alarm, history.alarms), (Sample, history.samples)):
+        assert tuple(each for each in got if isinstance(each, kind)) == there
+
+
+def test_a_run_that_went_on_from_a_checkpoint_is_told_once(tmp_path: Path):
+    place = tmp_path / "run.jsonl"
+    for steps in (range(0, 10), range(6, 14)):
+        model = net()
+        with numel.monitor(model, place, every=2) as watched:
+            for step in steps:
+                watched.observe(step)
+    history = numel.load(place)
+    assert [each.step for each in history.values if each.by("weight")] == list(range(0, 14, 2))
+    assert [note.code for note in history.notes] == ["history-gone-back"]
+    assert history.steps == (0, 13)
+
+
+def test_damaged_lines_are_left_out_with_a_note():
+    header, good = '{"schema": 2, "kind": "history", "target": "t"}', '{"sample": [3, 1.5, {"params": 6}]}'
+    odd = ['{"values": [1, 2]}', '{"alarm": 5}', '{"other": 1}', "[1]", '{"values": [4, 1.5, [[']
+    kept, _ = read([header, good, *odd])
+    assert [each.totals for each in kept.samples] == [Totals(params=6)]
+    (note,) = kept.notes
+    assert note.code == "lines-unread"
+    assert note.text.startswith("2 lines are damaged")
+    with pytest.raises(SchemaError, match="damaged"):
+        read([header, '{"values": [1, 2]}'])
+    with pytest.raises(SchemaError, match="newer"):
+        read(['{"schema": 99, "kind": "history"}'])
+
+
+def test_to_begin_reads_no_more_than_the_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = tmp_path / "run.jsonl"
+    place.write_bytes(b'{"schema": 2}\n{"sam')
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("the whole file"))
+    sink = JsonLines(place)
+    sink.begin("t")
+    sink.end()
+    assert place.read_text(encoding="utf-8").splitlines()[1] == '{"sam'
+
+
+def test_memory_is_bounded_over_many_observes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kept_module, "STATISTICS", 100)
+    model = nn.Linear(2, 1)
+    watched = numel.monitor(model, every=3)
+    for step in range(500):
+        watched.observe(step)
+    values = watched.history.values
+    assert sum(len(each.statistics) for each in values) <= 100
+    looks = [each.step for each in values if each.by("weight")]
+    assert (looks[0], looks[-1]) == (0, 498)
+    assert len({looks[i + 1] - looks[i] for i in range(len(looks) - 2)}) == 1  # the newest may be nearer
+    assert {each.step for each in values if each.by("update")} == {step + 1 for step in looks}
+    assert [note.code for note in watched.history.notes] == ["history-thinned"]
+
+
+def test_what_is_kept_has_an_end_of_each_kind(monkeypatch: pytest.MonkeyPatch):
+    for name, most in (("SAMPLES", 10), ("CHANGES", 20), ("ALARMS", 5)):
+        monkeypatch.setattr(kept_module, name, most)
+    kept = Kept()
+    for step in range(1000):
+        kept.add(Sample(step, 0.0, Totals(params=step)))
+        kept.add(Seen(step, 0.0, Change("added", "w", None, (1,))))
+        kept.add(Alarm(step, 0.0, Note("dead", "warning", "zero", "w")))
+    assert len(kept.samples) <= 10
+    assert (kept.samples[0].step, kept.samples[-1].step) == (0, 999)
+    assert [each.step for each in kept.changes] == list(range(980, 1000))
+    assert len(kept.alarms) == 5
+    told = [note.text.partition(" are")[0] for note in kept.notes[:2]]
+    assert told == ["the 980 oldest changes", "the 995 oldest alarms"]
+
+
+def test_the_first_alarms_are_told_and_the_others_counted():
+    alarms = tuple(Alarm(step, 0.0, Note("dead", "warning", "zero", f"w{step}")) for step in range(25))
+    history = numel.monitor(net()).history
+    text = type(history)((), (), "t", (), alarms).text("markdown")
+    assert "step 19: zero" in text
+    assert "step 20: zero" not in text
+    assert "5 more alarms: dead" in text
+
+
+def test_a_norm_over_all_gradients_is_the_root_of_the_squares():
+    history = trained()
+    chart = history.chart("line")
+    steps = [row[0] for row in chart.data.rows]
+    assert steps == [0, 2, 6, 8]  # at step 4 one is infinite
+    norms = [each.norm for each in history.values[0].by("gradient").values()]
+    assert chart.data.rows[0][1] == near(sqrt(sum(norm * norm for norm in norms if norm is not None)))
