@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from numel.document import Cell, Chart, Column, Quantity, Table
 from numel.document.table import Unit, about, at_least
-from numel.render.charts import Branch, bars, branches, number, numbers, sign_of, words
+from numel.render.charts import Branch, bars, branches, heads, number, numbers, sign_of, words
 from numel.render.text import cell_text
 
 MOST = 30
@@ -126,20 +125,12 @@ def pivot(chart: Chart) -> Table:
     down, color = chart.column(chart.y[0]), chart.column(chart.color[0])
     across, names = words(chart, chart.x), words(chart, chart.y[0])
     values = [row[chart.index(chart.color[0])] for row in chart.data.rows]
-    heads = list(dict.fromkeys(_ordered(chart, chart.x, across)))
-    columns = [replace(down, unit="text"), *(Column(head, head, color.unit) for head in heads)]
+    top = heads(chart)
+    columns = [replace(down, unit="text"), *(Column(head, head, color.unit) for head in top)]
     cells = {(name, head): value for name, head, value in zip(names, across, values, strict=True)}
-    rows = tuple((name, *(cells.get((name, head), "") for head in heads)) for name in dict.fromkeys(names))
+    rows = tuple((name, *(cells.get((name, head), "") for head in top)) for name in dict.fromkeys(names))
     title = chart.column(chart.x).title
     return Table("", tuple(columns), rows, caption=f"across: {title}; the cells: {color.title}")
-
-
-def _ordered(chart: Chart, key: str, texts: Sequence[str]) -> list[str]:
-    """Numbers by size, words as they come."""
-    values = numbers(chart, key)
-    if any(value is None for value in values):
-        return list(texts)
-    return [text for _, text in sorted(zip([value or 0.0 for value in values], texts, strict=True))]
 
 
 def _bins(chart: Chart, most: int) -> Table:

@@ -42,6 +42,15 @@ def words(chart: Chart, key: str) -> list[str]:
     return [cell_text(row[index], unit) for row in chart.data.rows]
 
 
+def heads(chart: Chart) -> list[str]:
+    """What stands across a heatmap, once each: numbers by size, words as they come."""
+    texts, values = words(chart, chart.x), numbers(chart, chart.x)
+    if any(value is None for value in values):
+        return list(dict.fromkeys(texts))
+    by_size = sorted(zip([value or 0.0 for value in values], texts, strict=True))
+    return list(dict.fromkeys(text for _, text in by_size))
+
+
 def logarithmic(values: Sequence[float | None]) -> bool:
     """Whether an axis over these should be: none is negative, and they span more than two orders of magnitude.
 

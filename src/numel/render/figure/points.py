@@ -9,7 +9,7 @@ from numel.document import Chart
 from numel.document.table import Unit
 from numel.extras import need
 from numel.render.chart_tables import marks, remarks, whole
-from numel.render.charts import axis_title, logarithmic, numbers, words
+from numel.render.charts import axis_title, heads, logarithmic, numbers, words
 from numel.render.figure.style import (
     INK,
     LINE,
@@ -27,7 +27,7 @@ from numel.render.figure.style import (
     ramp,
     scale,
 )
-from numel.render.text import cell_text, is_number, title_text
+from numel.render.text import cell_text, title_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,14 +118,9 @@ def heatmap(chart: Chart, sheet: Sheet) -> None:
     """A cell for each pair of names, with its number where there is room for all of them; empty where there is none."""
     across, down = words(chart, chart.x), words(chart, chart.y[0])
     values = numbers(chart, chart.color[0])
-    if is_number(chart.column(chart.x)):
-        order = sorted(set(zip([x or 0.0 for x in numbers(chart, chart.x)], across, strict=True)))
-        heads = [text for _, text in order]
-    else:
-        heads = list(dict.fromkeys(across))
-    rows = list(dict.fromkeys(down))
-    hidden = max(0, len(heads) - _MOST_CELLS) + max(0, len(rows) - _MOST_CELLS)
-    heads, rows = heads[:_MOST_CELLS], rows[:_MOST_CELLS]
+    columns, rows = heads(chart), list(dict.fromkeys(down))
+    hidden = max(0, len(columns) - _MOST_CELLS) + max(0, len(rows) - _MOST_CELLS)
+    columns, rows = columns[:_MOST_CELLS], rows[:_MOST_CELLS]
     unit = chart.column(chart.color[0]).unit
     log = logarithmic(values)
     known = [value for value in values if value is not None and (value > 0 or not log)]
@@ -137,29 +132,28 @@ def heatmap(chart: Chart, sheet: Sheet) -> None:
     axes = sheet.axes(left, 0.04, below=0.34)
     rectangle = need("matplotlib.patches", extra="plot").Rectangle
     texts = {(a, d): cell_text(whole(v), unit, short=True) for a, d, v in zip(across, down, values, strict=True)}
-    room = (sheet.width - left - 0.2) / len(heads) - 0.04
+    room = (sheet.width - left - 0.2) / len(columns) - 0.04
     written = all(inches(text, SMALL) <= room for text in texts.values())
     low, high = min(known, default=0.0), max(known, default=1.0)
     for a, d, value in zip(across, down, values, strict=True):
-        if a not in heads or d not in rows:
+        if a not in columns or d not in rows:
             continue
-        x, y = heads.index(a), rows.index(d)
+        x, y = columns.index(a), rows.index(d)
         drawn = value is not None and (value > 0 or not log)
         color = ramp(position(value, low, high, log)) if drawn and value is not None else "#ffffff"
         axes.add_patch(rectangle((x + 0.03, y + 0.05), 0.94, 0.9, facecolor=color, edgecolor=LINE, linewidth=0.3))
         if written:
             axes.text(x + 0.5, y + 0.5, texts[a, d], fontsize=SMALL, color=ink_on(color), ha="center", va="center",
                       parse_math=False, family=fonts())  # fmt: skip
-    axes.set_xlim(0, len(heads))
+    axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
     axes.set_yticks([i + 0.5 for i in range(len(rows))])
     axes.set_yticklabels(shown, parse_math=False, family=fonts())
-    count = min(len(heads), 8)
-    step = -(-len(heads) // count)
-    places = list(range(0, len(heads), step))
-    heads_shown = names([heads[i] for i in places], (sheet.width - left - 0.2) / len(places) - 0.06, SIZE)
+    step = -(-len(columns) // min(len(columns), 8))
+    places = list(range(0, len(columns), step))
+    below = names([columns[i] for i in places], (sheet.width - left - 0.2) / len(places) - 0.06, SIZE)
     axes.set_xticks([i + 0.5 for i in places])
-    axes.set_xticklabels(heads_shown, parse_math=False, family=fonts())
+    axes.set_xticklabels(below, parse_math=False, family=fonts())
     axes.tick_params(length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
