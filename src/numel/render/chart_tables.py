@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from numel.document import Cell, Chart, Column, Quantity, Table
 from numel.document.table import Unit, about, at_least
-from numel.render.charts import Branch, bars, branches, heads, number, numbers, sign_of, words
+from numel.render.charts import Branch, bars, branches, heads, number, numbers, peaks, sign_of, words
 from numel.render.text import cell_text
 
 MOST = 30
@@ -160,10 +160,7 @@ def _thinned(chart: Chart, most: int) -> Table:
         kept = sorted(sorted(range(len(rows)), key=lambda i: -heights[i])[:most], key=lambda i: -heights[i])
         rule = "the highest"
     else:
-        step = len(rows) / most
-        stretches = [range(round(i * step), round((i + 1) * step)) for i in range(most)]
-        tops = {max(stretch, key=lambda i: heights[i]) for stretch in stretches if stretch}
-        kept = sorted(tops | {mark.row for mark in chart.marks})
+        kept = sorted({*peaks(heights, most), *(mark.row for mark in chart.marks)})
         rule = "of each stretch the highest"
     caption = f"{len(kept)} of {len(rows)} rows, {rule}"
     return replace(table, rows=tuple(rows[i] for i in kept), depths=None, caption=caption)

@@ -51,6 +51,17 @@ def heads(chart: Chart) -> list[str]:
     return list(dict.fromkeys(text for _, text in by_size))
 
 
+def peaks(heights: Sequence[float], most: int) -> list[int]:
+    """Where the highest of each of `most` stretches is, so that none is lost where not all have room.
+
+    >>> peaks([1, 5, 2, 0, 3, 9], 2)
+    [1, 5]
+    """
+    step = len(heights) / most
+    stretches = [range(round(i * step), round((i + 1) * step)) for i in range(most)]
+    return [max(stretch, key=lambda i: heights[i]) for stretch in stretches if stretch]
+
+
 def logarithmic(values: Sequence[float | None]) -> bool:
     """Whether an axis over these should be: none is negative, and they span more than two orders of magnitude.
 

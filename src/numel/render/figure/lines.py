@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from numel.document import Chart
 from numel.render.chart_tables import marks, remarks
-from numel.render.charts import axis_title, logarithmic, numbers, words
+from numel.render.charts import axis_title, logarithmic, numbers, peaks, words
 from numel.render.figure.style import (
     INK,
     LINE,
@@ -88,15 +88,9 @@ def _thinned(series: Sequence[Sequence[float | None]], stacked: bool, marked: Se
     if count <= _MOST:
         return list(range(count))
 
-    def height(i: int) -> float:
-        values = [values[i] or 0.0 for values in series]
-        return sum(values) if stacked else max(values)
-
-    kept = {0, count - 1, *marked}
-    for place in range(_MOST):
-        stretch = range(place * count // _MOST, (place + 1) * count // _MOST)
-        kept.add(max(stretch, key=height))
-    return sorted(kept)
+    rows = zip(*([value or 0.0 for value in values] for values in series), strict=True)
+    heights = [sum(row) if stacked else max(row) for row in rows]
+    return sorted({0, count - 1, *marked, *peaks(heights, _MOST)})
 
 
 def _named(axes: Axes, sheet: Sheet, chart: Chart, kept: Sequence[int]) -> None:
