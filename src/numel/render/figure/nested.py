@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 from numel.document import Chart
 from numel.document.table import Unit
 from numel.extras import need
-from numel.render.chart_tables import marks, quantity, remarks, whole
-from numel.render.charts import Branch, axis_title, branches, logarithmic, number, words
+from numel.render.chart_tables import marks, quantity, remarks
+from numel.render.charts import Branch, axis_title, branches, number, words
 from numel.render.figure.style import (
     OTHER,
     PALETTE,
     SMALL,
+    Ramp,
     Sheet,
     drawable,
     fitted,
     fonts,
     inches,
     ink_on,
-    position,
-    ramp,
 )
 from numel.render.text import cell_text, is_number
 
@@ -165,16 +164,9 @@ class _Paint:
     def _numbers(self, chart: Chart, parts: Sequence[Branch]) -> None:
         index = chart.index(chart.color[0])
         values = {part.row: number(chart.data.rows[part.row][index]) for part in parts if part.row is not None}
-        known = [value for value in values.values() if value is not None]
-        log = logarithmic(known)
-        known = [value for value in known if value > 0 or not log]
-        low, high = min(known, default=0.0), max(known, default=1.0)
-        for row, value in values.items():
-            if row is not None and value is not None and (value > 0 or not log):
-                self._by_row[row] = ramp(position(value, low, high, log))
-        unit = chart.column(chart.color[0]).unit
-        ends = [cell_text(whole(value), unit, short=True) for value in (low, high)]
-        self.said = f"{axis_title(chart, chart.color[0], log)}: {ends[0]} light to {ends[1]} dark"
+        ramp = Ramp(chart, list(values.values()))
+        self._by_row = {row: color for row, value in values.items() if (color := ramp.of(value)) is not None}
+        self.said = ramp.said
 
     def _words(self, chart: Chart, parts: Sequence[Branch]) -> None:
         every = words(chart, chart.color[0])

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from numel.document import Chart
-from numel.document.table import Unit
 from numel.extras import need
 from numel.render.chart_tables import marks, remarks, whole
-from numel.render.charts import axis_title, heads, logarithmic, numbers, words
+from numel.render.charts import axis_title, heads, numbers, words
 from numel.render.figure.style import (
     INK,
     LINE,
@@ -17,14 +16,13 @@ from numel.render.figure.style import (
     SIZE,
     SMALL,
     SOFT,
+    Ramp,
     Sheet,
     drawable,
     fonts,
     inches,
     ink_on,
     names,
-    position,
-    ramp,
     scale,
 )
 from numel.render.text import cell_text, title_text
@@ -121,26 +119,22 @@ def heatmap(chart: Chart, sheet: Sheet) -> None:
     columns, rows = heads(chart), list(dict.fromkeys(down))
     hidden = max(0, len(columns) - _MOST_CELLS) + max(0, len(rows) - _MOST_CELLS)
     columns, rows = columns[:_MOST_CELLS], rows[:_MOST_CELLS]
-    unit = chart.column(chart.color[0]).unit
-    log = logarithmic(values)
-    known = [value for value in values if value is not None and (value > 0 or not log)]
-    said = f"{axis_title(chart, chart.color[0], log)}: {_figure(min(known, default=0.0), unit)} light to "
-    said += f"{_figure(max(known, default=0.0), unit)} dark"
-    sheet.caption([*remarks(chart), said, f"{hidden} rows or columns are not drawn" if hidden else "", *marks(chart)])
+    ramp = Ramp(chart, values)
+    left_out = f"{hidden} rows or columns are not drawn" if hidden else ""
+    sheet.caption([*remarks(chart), ramp.said, left_out, *marks(chart)])
     shown = names(rows, sheet.width * 0.34)
     left = max(inches(name, SIZE) for name in shown) + 0.08
     axes = sheet.axes(left, 0.04, below=0.34)
     rectangle = need("matplotlib.patches", extra="plot").Rectangle
+    unit = chart.column(chart.color[0]).unit
     texts = {(a, d): cell_text(whole(v), unit, short=True) for a, d, v in zip(across, down, values, strict=True)}
     room = (sheet.width - left - 0.2) / len(columns) - 0.04
     written = all(inches(text, SMALL) <= room for text in texts.values())
-    low, high = min(known, default=0.0), max(known, default=1.0)
     for a, d, value in zip(across, down, values, strict=True):
         if a not in columns or d not in rows:
             continue
         x, y = columns.index(a), rows.index(d)
-        drawn = value is not None and (value > 0 or not log)
-        color = ramp(position(value, low, high, log)) if drawn and value is not None else "#ffffff"
+        color = ramp.of(value) or "#ffffff"
         axes.add_patch(rectangle((x + 0.03, y + 0.05), 0.94, 0.9, facecolor=color, edgecolor=LINE, linewidth=0.3))
         if written:
             axes.text(x + 0.5, y + 0.5, texts[a, d], fontsize=SMALL, color=ink_on(color), ha="center", va="center",
@@ -159,7 +153,3 @@ def heatmap(chart: Chart, sheet: Sheet) -> None:
         axes.spines[side].set_visible(False)
     title = drawable(title_text(chart.column(chart.x)))
     axes.set_xlabel(title, fontsize=SIZE, color=SOFT, labelpad=2, parse_math=False, family=fonts())
-
-
-def _figure(value: float, unit: Unit) -> str:
-    return cell_text(whole(value), unit, short=True)

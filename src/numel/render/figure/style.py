@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from numel.document import Chart
 from numel.document.table import Unit
 from numel.extras import need
-from numel.render.charts import logarithmic, shortened
+from numel.render.chart_tables import whole
+from numel.render.charts import axis_title, logarithmic, shortened
 from numel.render.text import cell_text, printable
 
 if TYPE_CHECKING:
@@ -301,7 +302,25 @@ def position(value: float, low: float, high: float, log: bool) -> float:
     return log10(value / low) / log10(high / low) if log else (value - low) / (high - low)
 
 
-def ramp(share: float) -> str:
+class Ramp:
+    """Colours of these numbers of a chart, from light to dark, and `said`, which are which."""
+
+    def __init__(self, chart: Chart, values: Sequence[float | None]) -> None:
+        self._log = logarithmic(values)
+        known = [value for value in values if value is not None and (value > 0 or not self._log)]
+        self._low, self._high = min(known, default=0.0), max(known, default=1.0)
+        unit = chart.column(chart.color[0]).unit
+        light, dark = (cell_text(whole(value), unit, short=True) for value in (self._low, self._high))
+        self.said = f"{axis_title(chart, chart.color[0], self._log)}: {light} light to {dark} dark"
+
+    def of(self, value: float | None) -> str | None:
+        """`None` for what is not known, or has no place on a logarithmic scale."""
+        if value is None or (self._log and value <= 0):
+            return None
+        return _mixed(position(value, self._low, self._high, self._log))
+
+
+def _mixed(share: float) -> str:
     """A colour between light (0) and dark (1), the same in grey."""
     share = min(1.0, max(0.0, share)) * (len(_RAMP) - 1)
     i = min(int(share), len(_RAMP) - 2)
