@@ -220,8 +220,7 @@ def _with_own(part: _Part) -> list[_Part]:
 
 
 def _laid(parts: Sequence[_Part], x: float, y: float, w: float, h: float) -> list[tuple[_Part, tuple[float, ...]]]:
-    largest = sorted(parts, key=lambda part: (part.branch.row is None, -part.size))
-    largest.sort(key=lambda part: -part.size)
+    largest = sorted(parts, key=lambda part: (-part.size, part.branch.row is None))
     return list(zip(largest, squarified([part.size for part in largest], x, y, w, h), strict=True))
 
 
