@@ -13,7 +13,6 @@ class Rows {
     this.open = new Uint8Array(this.count);
     this.order = null; // children of each row (-1: of none), where they are sorted
     this.kept = null; // rows that a search or a filter leaves, and those that they are in
-    this.found = null; // the same without those that they are in
   }
 
   #link() {
@@ -112,16 +111,14 @@ class Rows {
   // `conditions`: functions of a row, all of which must hold
   keep(conditions) {
     if (!conditions.length) {
-      this.kept = this.found = null;
+      this.kept = null;
       return this.count;
     }
     this.kept = new Uint8Array(this.count);
-    this.found = new Uint8Array(this.count);
     let found = 0;
     for (let row = 0; row < this.count; row += 1) {
       if (!conditions.every((holds) => holds(row))) continue;
       found += 1;
-      this.found[row] = 1;
       for (let above = row; above >= 0 && !this.kept[above]; above = this.isTree ? this.parents[above] : -1) {
         this.kept[above] = 1;
       }
