@@ -1,8 +1,10 @@
-"""(h) What watching a model's structure costs a training step: the same loop with and without, in turns. And what a look
-at its values costs, which is due at one step of many."""
+"""(h) What watching a model costs a training step: its structure at each, its values at one of many, beside what
+wandb.watch and a loop of histograms for TensorBoard cost; and what memory a long run keeps."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 
 import torch
@@ -76,26 +78,86 @@ def looking(model: nn.Module) -> Callable[[], None]:
     return run
 
 
-def values(model: nn.Module, x: torch.Tensor) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Steps of Adam, and as many looks at all values, moments and updates among them."""
-    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-    watched = numel.monitor(model, every=1, optimizer=optimizer)
-    step = 0
+EVERY = 100
 
-    def train() -> None:
-        for _ in range(STEPS):
+
+class Logged:
+    """Steps of Adam, with something done after each backward pass; what is done is timed by itself, too."""
+
+    def __init__(self, model: nn.Module, x: torch.Tensor) -> None:
+        self.model, self.x = model, x
+        self.optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+        self.step = 0
+
+    def train(self) -> None:
+        """One step."""
+        self.optimizer.zero_grad()
+        self.model(self.x).square().mean().backward()
+        self.optimizer.step()
+
+    def watching(self) -> Callable[[], None]:
+        """Two looks at one of `EVERY` steps: at all values, and at the updates that follow."""
+        watched = numel.monitor(self.model, every=EVERY, optimizer=self.optimizer)
+
+        def look() -> None:
+            watched.observe(self.step)
+            self.train()  # so that there is an update
+            watched.observe(self.step + 1)
+            self.step += EVERY
+
+        return look
+
+    def histograms(self, folder: str) -> Callable[[], None]:
+        """What a loop over the parameters writes for TensorBoard: weights and gradients."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(folder)
+
+        def write() -> None:
+            for name, parameter in self.model.named_parameters():
+                writer.add_histogram(name, parameter, self.step)
+                if parameter.grad is not None:
+                    writer.add_histogram(f"{name}.grad", parameter.grad, self.step)
+            self.step += EVERY
+            self.train()
+
+        return write
+
+    def watched_by_wandb(self) -> Callable[[], None]:
+        """The step at which `wandb.watch(log="all", log_freq=EVERY)` logs, and the run's own log."""
+        import wandb
+
+        run = wandb.init(mode="offline", project="bench", settings=wandb.Settings(silent=True, console="off"))
+        run.watch(self.model, log="all", log_freq=1)
+
+        def step() -> None:
+            self.model(self.x).square().mean().backward()
+            run.log({"loss": 0.0})
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+        return step
+
+
+def memory(steps: int = 100_000) -> tuple[float, float]:
+    """MiB that the process grows by in the first tenth of so many steps, and in the rest of them."""
+    import resource
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    x = torch.randn(4, 8)
+    peaks = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+    with numel.monitor(model, every=10, optimizer=optimizer) as watched:
+        for step in range(steps):
             optimizer.zero_grad()
             model(x).square().mean().backward()
             optimizer.step()
-
-    def look() -> None:
-        nonlocal step
-        for _ in range(STEPS):
             watched.observe(step)
-            step += 1
-
-    train()
-    return train, look
+            if step == steps // 10:
+                peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return (peaks[1] - peaks[0]) / 1024, (peaks[2] - peaks[1]) / 1024
 
 
 def main() -> None:
@@ -111,9 +173,20 @@ def main() -> None:
     rows = []
     for name, make in (("ResNet-18-sized", convolutional), ("12-layer transformer", transformer)):
         torch.manual_seed(0)
-        train, look = values(*make())
-        rows.append((f"{name}, {STEPS} steps", paired({"bare loop": train, "looks at values": look}, rounds=5), "bare loop"))
-    show("(h) monitor, values at every step", rows, goal="at most one step: 1 % of a loop with every=100")
+        logged = Logged(*make())
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["WANDB_DIR"] = folder
+            contenders = {
+                "one step": logged.train, "a step with looks at all values": logged.watching(),
+                "a step with TensorBoard histograms": logged.histograms(folder),
+            }  # fmt: skip
+            seconds = paired(contenders, rounds=7)
+            # last, and on a model of its own: its hooks stay
+            seconds |= paired({"a step that wandb.watch logs": Logged(*make()).watched_by_wandb()}, rounds=7)
+        rows.append((name, seconds, "one step"))
+    show("(h) monitor, values", rows, goal=f"at most 3 steps, which is 2 % with every={EVERY}")
+    first, rest = memory()
+    print(f"100,000 steps with values every 10: {first:.1f} MiB in the first 10,000, {rest:.1f} MiB in the others")
 
 
 if __name__ == "__main__":

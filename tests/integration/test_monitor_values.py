@@ -21,7 +21,7 @@ from numel.facts.change import Change  # noqa: E402
 from numel.monitoring import kept as kept_module  # noqa: E402
 from numel.monitoring.alarms import Alarms  # noqa: E402
 from numel.monitoring.kept import Kept  # noqa: E402
-from numel.monitoring.sinks import JsonLines, read  # noqa: E402
+from numel.monitoring.sinks import JsonLines, Reader  # noqa: E402
 from numel.monitoring.values import Looks  # noqa: E402
 from numel.torch_private import DispatchMode  # noqa: E402
 
@@ -499,12 +499,17 @@ def test_a_run_that_went_on_from_a_checkpoint_is_told_once(tmp_path: Path):
     assert history.steps == (0, 13)
 
 
+def read(lines: list[str]) -> tuple[Any, Any]:
+    reader = Reader()
+    reader.feed(lines)
+    return reader.kept, reader.notes()
+
+
 def test_damaged_lines_are_left_out_with_a_note():
     header, good = '{"schema": 2, "kind": "history", "target": "t"}', '{"sample": [3, 1.5, {"params": 6}]}'
     odd = ['{"values": [1, 2]}', '{"alarm": 5}', '{"other": 1}', "[1]", '{"values": [4, 1.5, [[']
-    kept, _ = read([header, good, *odd])
+    kept, (note,) = read([header, good, *odd])
     assert [each.totals for each in kept.samples] == [Totals(params=6)]
-    (note,) = kept.notes
     assert note.code == "lines-unread"
     assert note.text.startswith("2 lines are damaged")
     with pytest.raises(SchemaError, match="damaged"):

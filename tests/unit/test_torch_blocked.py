@@ -26,7 +26,8 @@ sys.meta_path.insert(0, Blocked())
 
 SOURCE = Path(__file__).parents[2] / "src" / "numel"
 WITH_TORCH = {"tracing", "torch_private"}  # the rooms that import torch at their top
-ALONE = {Path("monitoring/values")}  # a file that does, and that its room loads when a live model is looked at
+# files that do, or import a trainer that does, and that their rooms load when they are asked for
+ALONE = {Path("monitoring/values"), Path("integrations/lightning"), Path("integrations/transformers")}
 
 
 def run_blocked(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
