@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -400,3 +401,80 @@ def test_compare_of_a_model_with_itself(here: Path, capsys: pytest.CaptureFixtur
     for args in (("nets.py:Net",), ("a", "b", "--metric", "top1=x"), ("nets.py:Net", "nets.py:Net", "--metric", "a=1")):
         code, out, err = run(capsys, "compare", *args)
         assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+# ── monitor ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+RUN = """{"schema": 2, "kind": "history", "target": "net.Net"}
+{"sample": [0, 1.5, {"params": 6, "trainable": 6}]}
+{"change": [3, 2.5, "frozen", "fc.weight", true, false]}
+{"sample": [3, 2.5, {"params": 6}]}
+"""
+
+
+def test_a_run_is_shown_as_it_is_now_where_nobody_watches(here: Path, capsys: pytest.CaptureFixture[str]):
+    (here / "run.jsonl").write_text(RUN + '{"sample": [9, ')  # a line that a killed run left
+    code, out, err = run(capsys, "monitor", "run.jsonl")
+    assert (code, err) == (0, "")
+    assert "fc.weight" in out
+    assert run(capsys, "monitor", "run.jsonl", "-o", "run.html")[0] == 0
+    assert (here / "run.html").stat().st_size > 1000
+    for name, text in (("none.jsonl", None), ("text.jsonl", "hello"), ("other.jsonl", '{"schema": 99}')):
+        if text is not None:
+            (here / name).write_text(text)
+        code, out, err = run(capsys, "monitor", name)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+
+
+def test_a_run_is_followed_on_a_terminal_and_left_with_control_c(here: Path):
+    import pty
+
+    place = here / "run.jsonl"
+    place.write_text(RUN)
+    near, far = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    code = "from numel.cli.main import script; script()"
+    process = subprocess.Popen([sys.executable, "-c", code, "monitor", str(place)], stdout=far, stderr=far, stdin=far,
+                               env=environment, start_new_session=True)  # fmt: skip
+    os.close(far)
+    seen = b""
+    os.set_blocking(near, False)
+
+    def until(text: bytes) -> bool:
+        nonlocal seen
+        for _ in range(300):
+            try:
+                seen += os.read(near, 1 << 16)
+            except (BlockingIOError, OSError):
+                time.sleep(0.1)
+            if text in seen:
+                return True
+        return False
+
+    try:
+        assert until(b"fc.weight"), seen
+        with place.open("a") as file:
+            file.write('{"change": [7, 3.5, "unfrozen", "fc.late", false, true]}\n')
+        assert until(b"fc.late"), seen
+        process.send_signal(signal.SIGINT)
+        for _ in range(100):
+            time.sleep(0.1)
+            with contextlib.suppress(BlockingIOError, OSError):
+                seen += os.read(near, 1 << 16)
+            if process.poll() is not None:
+                break
+        assert process.returncode == 0, seen
+    finally:
+        process.kill()
+        os.close(near)
+
+
+def test_a_condition_that_nobody_can_decide_is_no_success(here: Path, capsys: pytest.CaptureFixture[str]):
+    (here / "lazy.py").write_text("import torch\n\n\ndef Net():\n    return torch.nn.LazyLinear(2)\n")
+    code, _, err = run(capsys, "compare", "lazy.py:Net", "lazy.py:Net", "--fail-if", "params > +1%")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("numel: can not tell: ")
+    code, out, err = run(capsys, "compare", "lazy.py:Net", "lazy.py:Net", "--fail-if", "parms > +1%")
+    assert (code, out) == (2, "")
+    assert "no number is called 'parms'" in err
