@@ -55,8 +55,10 @@ def about(cell: Cell) -> bool:
     return isinstance(cell, Quantity) and cell.about
 
 
-# what a format of plain values says of a column in another: the suffix of its key, and of which cells it is true
-MARKS: tuple[tuple[str, Callable[[Cell], bool]], ...] = (("at_least", at_least), ("about", about))
+# what a column of marks says of another: the suffix of its key, its words, and of which cells it is true
+_MARKS: tuple[tuple[str, str, Callable[[Cell], bool]], ...] = (
+    ("at_least", "a lower bound", at_least), ("about", "may be more or less", about),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +109,19 @@ class Table:
         >>> Table("t", (Column("n", "N", "count"),), ((1,), (Quantity(2, "count", True),))).to_dict()
         {'n': [1, 2], 'n_at_least': [False, True]}
         """
-        keys = [column.key for column in self.columns]
-        columns = dict(zip(keys, _transposed(self.rows, len(keys)), strict=True))
-        values: dict[str, list[Cell]] = {
-            column.key: plain(columns[column.key], column.unit) for column in self.columns
-        }
-        for key, cells in columns.items():
-            for suffix, has_mark in MARKS:
-                found: list[Cell] = [has_mark(cell) for cell in cells]
-                if any(found):
-                    values[f"{key}_{suffix}"] = found
-        return values
+        cells = {column.key: plain([row[i] for row in self.rows], column.unit) for i, column in enumerate(self.columns)}
+        return cells | {column.key: marks for column, marks in self.marks()}
+
+    def marks(self) -> list[tuple[Column, list[Cell]]]:
+        """For what takes plain values: which numbers are lower bounds, and which may be more or less, as columns of
+        their own. None for a column without any."""
+        found: list[tuple[Column, list[Cell]]] = []
+        for i, column in enumerate(self.columns):
+            for suffix, words, has_mark in _MARKS:
+                marks: list[Cell] = [has_mark(row[i]) for row in self.rows]
+                if any(marks):
+                    found.append((Column(f"{column.key}_{suffix}", f"{column.title}: {words}", "flag"), marks))
+        return found
 
 
 def plain(cells: Sequence[Cell], unit: Unit) -> list[Cell]:
@@ -147,7 +151,3 @@ def _written(value: Cell) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
-
-
-def _transposed(rows: Sequence[Sequence[Cell]], width: int) -> list[list[Cell]]:
-    return [[row[i] for row in rows] for i in range(width)]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from numel.document import Callout, Cell, Chart, Column, Document, Heading, Table, Text
-from numel.document.table import MARKS, plain
+from numel.document.table import plain
 from numel.render import assert_never
 from numel.render.chart_tables import data
 
@@ -30,19 +30,10 @@ def flat(document: Document) -> Flat | None:
     if main is None:
         return None
     columns = list(main.columns)
-    cells: list[Sequence[Cell]] = []
-    said: list[tuple[Column, Sequence[Cell]]] = []
-    for i, column in enumerate(main.columns):
-        own = [row[i] for row in main.rows]
-        cells.append(plain(own, column.unit))
-        for suffix, has_mark in MARKS:
-            found: list[Cell] = [has_mark(cell) for cell in own]
-            if any(found):
-                what = "a lower bound" if suffix == "at_least" else "may be more or less"
-                said.append((Column(f"{column.key}_{suffix}", f"{column.title}: {what}", "flag"), found))
-    for column, flags in said:
+    cells: list[Sequence[Cell]] = [plain([row[i] for row in main.rows], each.unit) for i, each in enumerate(columns)]
+    for column, marks in main.marks():
         columns.append(column)
-        cells.append(flags)
+        cells.append(marks)
     if main.depths is not None and not any(column.key == "depth" for column in columns):
         columns.append(Column("depth", "depth", "integer", help="level of the tree"))
         cells.append(list(main.depths))
