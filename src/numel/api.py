@@ -307,6 +307,9 @@ def pictured(
     trust_remote_code: bool = False, **running: Any,
 ) -> Result:  # fmt: skip
     """The result of a target that has what a kind of picture needs."""
+    run = _history(target)
+    if run is not None:
+        return run
     found = resolve(target, options=options, trust_remote_code=trust_remote_code)
     if found.saved is not None:
         return load(found.saved)

@@ -342,3 +342,19 @@ def test_four_models_are_a_scatter_and_a_table_of_trade_offs():
     assert found.document().tables[-1].to_dict()["best"] == [True, True, False, True]
     chart = found.chart("scatter")
     assert (chart.x, chart.y) == ("params", ("accuracy",))
+
+
+def test_a_forward_that_stopped_is_said_and_proves_nothing():
+    broken = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(9, 2))
+    found = numel.compare(torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 2)), broken, inputs="f32[2,8]")
+    assert "the forward stopped in 1 (Linear)" in " ".join(str(found).split())
+    assert found.failing(["macs < -5%"]) == []
+    assert len(found.undecided(["macs < -5%", "macs > +1%"])) == 2
+
+
+def test_buffers_that_no_file_holds_make_the_file_a_lower_bound():
+    model = Net()
+    model.register_buffer("mask", torch.zeros(100), persistent=False)
+    found = numel.compare(model.state_dict(), model)
+    assert found.changes == ()
+    assert found.undecided(["nbytes > +1%"])

@@ -329,3 +329,24 @@ def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("RANK", "1")
         watch(TensorBoard(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_history_is_not_written_to(tmp_path: Path):
+    other = tmp_path / "weights.safetensors"
+    other.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    before = other.read_bytes()
+    with pytest.raises(InputsError, match="no history"):
+        numel.monitor(net(), other)
+    assert other.read_bytes() == before
+    with pytest.raises(InputsError, match="no such directory"):
+        numel.monitor(net(), tmp_path / "none" / "run.jsonl")
+
+
+def test_what_changed_between_two_sessions_is_not_called_nothing(tmp_path: Path):
+    model = net()
+    for start in (0, 5):
+        with numel.monitor(model, tmp_path / "run.jsonl") as watched:
+            watched.observe(start)
+        model[0].requires_grad_(False)
+    found = numel.load(tmp_path / "run.jsonl")
+    assert "changed while nobody watched" in str(found)

@@ -114,7 +114,7 @@ def _of_tensor(
     if x.shape != y.shape:
         yield Change("reshaped", y.path, x.shape, y.shape)
     if x.dtype != y.dtype or x.packed != y.packed:
-        yield Change("retyped", y.path, x.dtype.name, y.dtype.name)
+        yield Change("retyped", y.path, _element(x), _element(y))
     if all(known):
         if x.role == y.role == "parameter" and x.trainable != y.trainable:
             yield Change("unfrozen" if y.trainable else "frozen", y.path, x.trainable, y.trainable)
@@ -128,6 +128,14 @@ def _of_tensor(
     before = None if x.alias_of is None else there.get(x.alias_of, x.alias_of)
     if before != y.alias_of:
         yield Change("untied" if y.alias_of is None else "tied", y.path, before, y.alias_of)
+
+
+def _element(record: TensorRecord) -> str:
+    """The type of its elements, and of what holds them where they are packed."""
+    if not record.packed:
+        return record.dtype.name
+    held = ", ".join(dict.fromkeys(part.dtype.name for part in record.parts))
+    return f"{record.dtype.name} packed" + (f" in {held}" if held else "")
 
 
 def _role(record: TensorRecord) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from numel.analyses import active
 from numel.analyses.memory import CATEGORIES, untold
-from numel.document import Block, Callout, Cell, Column, Heading, Quantity, Table
+from numel.document import Callout, Cell, Column, Heading, Quantity, Table
 from numel.document.table import Unit
 from numel.facts import OUTSIDE, WAYS_OUT, Note, Snapshot, Totals, Trace, listed, tensors_in
 
@@ -325,7 +325,7 @@ def _idle(rows: Sequence[Layer]) -> Iterable[Note]:
         yield Note("not-called", "info", text)
 
 
-def callouts(said: Iterable[Note]) -> Iterable[Block]:
+def callouts(said: Iterable[Note]) -> Iterable[Callout]:
     """Notes as blocks: errors first, then warnings, then the rest, each in order."""
     kinds: dict[str, list[Callout]] = {"error": [], "warning": [], "info": []}
     for note in said:
@@ -334,7 +334,7 @@ def callouts(said: Iterable[Note]) -> Iterable[Block]:
     return [*kinds["error"], *kinds["warning"], *kinds["info"]]
 
 
-def failure(trace: Trace | None) -> Iterable[Block]:
+def failure(trace: Trace | None) -> Iterable[Callout]:
     """Where a forward stopped, with what the failing module was given."""
     if trace is None or trace.failure is None:
         return

@@ -61,4 +61,6 @@ def compare(
         click.echo(f"numel: {text}", err=True)
     for text in undecided:
         click.echo(f"numel: can not tell: {text}", err=True)
-    return _FAILED if failing else 1 if undecided else 0
+    stopped = [shared.finished(report, name, silent=output is not None or format in ("csv", "json"))
+               for name, report in zip(found.names, getattr(found, "reports", ()), strict=False)]  # fmt: skip
+    return _FAILED if failing else 1 if undecided or any(stopped) else 0

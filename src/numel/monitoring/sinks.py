@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from numel.errors import SchemaError
+from numel.errors import InputsError, SchemaError
 from numel.facts import Alarm, Note, Sample, Seen, Values
 from numel.facts.codec import decode_line, encode_alarm, encode_sample, encode_seen, encode_values
 from numel.facts.schema import SCHEMA, upgraded
 from numel.monitoring.kept import Kept
+
+_HEADER = 4096  # bytes in which the first line of a history ends
 
 Record = Sample | Seen | Values | Alarm
 
@@ -79,6 +81,7 @@ class JsonLines(Sink):
     def begin(self, target: str) -> None:
         if not self._writes:
             return
+        _check(self._path)
         cut = _cut(self._path)
         self._file = self._path.open("a", encoding="utf-8", newline="\n")
         if cut:  # the last line of a run that was killed stays alone
@@ -97,6 +100,23 @@ class JsonLines(Sink):
     def _line(self, held: Any) -> None:
         self._file.write(json.dumps(held, ensure_ascii=True, allow_nan=False) + "\n")
         self._file.flush()
+
+
+def _check(path: Path) -> None:
+    """Raises `InputsError` for a place that nothing can be written to, and for a file that is no history: it would be
+    damaged."""
+    if not path.absolute().parent.is_dir():
+        raise InputsError(f"monitor: {path}: no such directory to write into")
+    try:
+        with path.open("rb") as file:
+            start = file.read(_HEADER)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputsError(f"monitor: {path}: {error.strerror}; expected a file of JSON Lines") from error
+    held = _held(start.partition(b"\n")[0].decode("utf-8", "replace"))
+    if start and (held is None or held.get("kind") != "history"):
+        raise InputsError(f"monitor: {path}: a file that is no history; name another, or remove it")
 
 
 def _cut(path: Path) -> bool:

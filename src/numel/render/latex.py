@@ -29,7 +29,7 @@ _ESCAPED = {
     "×": r"$\times$", "≥": r"$\geq$", "≈": r"$\approx$", "–": "--", "−": "$-$", "…": r"\dots{}",
     "≳": r"$\geq\!\approx$",  # \gtrsim needs amssymb
     "✓": r"$\surd$", "·": r"$\cdot$", "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}",
-    "µ": r"$\mu$", "°": r"\textdegree{}", "\u00a0": "~",
+    "µ": r"$\mu$", "Δ": r"$\Delta$", "°": r"\textdegree{}", "\u00a0": "~",
     "[": "{[}", "]": "{]}", "*": "{*}",  # a row that begins with one would be read as an argument of the \\ before it
 }  # fmt: skip
 _SECTIONS = {1: "section", 2: "subsection", 3: "subsubsection"}

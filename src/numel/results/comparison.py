@@ -19,6 +19,7 @@ from numel.results.report import Report
 from numel.views import Viewable, takes_none
 
 _TOP = 20  # layers that a screen shows
+_TELLING = frozenset({"default-inputs", "sampled", "step-down"})  # notes without which numbers are read wrongly
 _FIGURES = (
     ("params", "params", "count", "totals.params"), ("trainable", "trainable", "count", "totals.trainable"),
     ("active_params", "active params", "count", "active_params"), ("buffers", "buffers", "count", "totals.buffers"),
@@ -90,8 +91,9 @@ class Comparison(Viewable):
     def figures(self) -> tuple[Figure, ...]:
         """Every number that one of them has, side by side."""
         found = []
+        unsaved = any(not tensor.persistent for report in self.reports for tensor in report.snapshot.tensors)
         for key, title, unit, name in _FIGURES:
-            cells = tuple(_figure(report, key, name) for report in self.reports)
+            cells = tuple(_figure(report, key, name, unsaved) for report in self.reports)
             if any(cell is not None for cell in cells):
                 found.append(Figure(key, title, unit, cells))  # type: ignore[arg-type]
         for name, values in self.metrics.items():
@@ -117,7 +119,7 @@ class Comparison(Viewable):
         elif not self.changes and not any(not each.equal for found in self.values for each in found):
             blocks.append(Text("No difference found in what is known of both."))
         blocks.append(compare.side_by_side(self.names, self._shown()))
-        blocks += self._other_inputs()
+        blocks += [*self._said(), *self._other_inputs()]
         for name, alignment, changes in zip(self.names[1:], self.alignments, self.changes_by_target, strict=True):
             of = f"{self.names[0]} and {name}" if len(self.names) > 2 else ""
             if alignment.how != "by path":
@@ -136,6 +138,17 @@ class Comparison(Viewable):
         else:
             blocks.append(compare.pareto(self.names, self.figures, self.metrics))
         return Document(tuple(blocks))
+
+    def _said(self) -> list[Block]:
+        """What each target's own view would say of it: a forward that stopped, what is missing from its numbers. What
+        is the same of several is said once."""
+        whose: dict[Callout, list[str]] = {}
+        for name, report in zip(self.names, self.reports, strict=True):
+            for callout in report.callouts():
+                if callout.kind in ("warning", "error") or callout.code in _TELLING:
+                    whose.setdefault(callout, []).append(name)
+        return [replace(callout, text=f"{' and '.join(names) if len(names) < 3 else f'{len(names)} targets'}: "
+                        f"{callout.text}") for callout, names in whose.items()]  # fmt: skip
 
     def _other_inputs(self) -> list[Block]:
         """A warning for each target that ran with other inputs than the first."""
@@ -245,12 +258,14 @@ def _text(value: object) -> str:
     return value
 
 
-def _figure(report: Report, key: str, name: str) -> Any:
+def _figure(report: Report, key: str, name: str, unsaved: bool) -> Any:
+    """`unsaved` says that another target has buffers that no file holds: a file's own are some of them then."""
     if key in ("trainable", "tied") and not analyses.compare.is_typed(report.snapshot):
         return None  # a file does not say
     if name.startswith("totals."):
         value = getattr(report.totals, name.removeprefix("totals."))
-        return marked(value, "bytes" if key == "nbytes" else "count", at_least=not report.totals.exact)
+        some = unsaved and key in ("nbytes", "buffers") and not analyses.compare.is_typed(report.snapshot)
+        return marked(value, "bytes" if key == "nbytes" else "count", at_least=some or not report.totals.exact)
     if key in ("macs", "flops", "elementwise", "activation_nbytes"):
         return None if report.trace is None else report.costs.total.cell(key)
     if key == "backward_flops":

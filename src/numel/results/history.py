@@ -57,7 +57,9 @@ class History(Viewable):
         first, last = self.steps
         blocks: list[Block] = [Heading(self.target.rpartition(".")[2] or "history", 1)]
         blocks += analyses.history.callouts(self.alarms, self.notes)
-        if not self.changes:
+        if not self.changes and len({each.totals for each in self.samples}) > 1:
+            blocks.append(Text("No change was seen, but the totals differ: it changed while nobody watched."))
+        elif not self.changes:
             what = "Nothing of the structure" if self.values else "Nothing"
             blocks.append(Text(f"{what} changed from step {first} to step {last}."))
         blocks.append(analyses.history.totals(self.samples))

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from numel import analyses, collector
-from numel.document import Block, Cell, Chart, ChartKind, Document, Table
+from numel.document import Block, Callout, Cell, Chart, ChartKind, Document, Table
 from numel.errors import SchemaError, ViewError
 from numel.facts import (
     CallRecord,
@@ -302,7 +302,7 @@ class Report(Viewable):
                 if columns is not None and mine:
                     found = analyses.arrange.with_columns(found, columns, named=True)
             tables.append(found)
-        return Document((analyses.summary.title(self.snapshot), *tables, self._totals(), *self._said()))
+        return Document((analyses.summary.title(self.snapshot), *tables, self._totals(), *self.callouts()))
 
     @collector.paused()
     def whole(self, **display: Any) -> Document:
@@ -314,7 +314,7 @@ class Report(Viewable):
         if display:
             return self.document(**display)
         tree, charts = self._tree(), analyses.charts
-        blocks: list[Block] = [analyses.summary.title(self.snapshot), self._totals(), *self._said()]
+        blocks: list[Block] = [analyses.summary.title(self.snapshot), self._totals(), *self.callouts()]
         if self.snapshot.modules:
             blocks += [*charts.telling(charts.nested(tree, "treemap")), tree]
         if self.view == "tensors" or not self.snapshot.modules:
@@ -394,7 +394,8 @@ class Report(Viewable):
         told_apart = analyses.summary.told_apart(self.snapshot, self.experts, self.embedding_params, self.adapters)
         return analyses.summary.totals(self.snapshot, self.trace, self.costs, told_apart, self._trained())
 
-    def _said(self) -> Sequence[Block]:
+    def callouts(self) -> Sequence[Callout]:
+        """What the reader should not miss: a forward that stopped, and the notes."""
         return [*analyses.summary.failure(self.trace), *analyses.summary.callouts(self.notes)]
 
     def _trained(self) -> Sequence[tuple[str, Cell]]:
