@@ -303,15 +303,16 @@ def telling(rows: Sequence[Layer], keys: Sequence[str]) -> list[str]:
     whole = _whole(rows)
     found: list[str] = []
     for key in keys:
-        if not is_known(rows, key):
+        value, other = _FIELDS[key].value, _PART_OF.get(key)
+        if not is_known(rows, key) or not any(_tells(value(row, whole)) for row in rows):
             continue
-        values = [_FIELDS[key].value(row, whole) for row in rows]
-        other = _PART_OF.get(key)
-        if other is not None and values == [_FIELDS[other].value(row, whole) for row in rows]:
-            continue
-        if any(value is None or bool(value) for value in values):
+        if other is None or any(value(row, whole) != _FIELDS[other].value(row, whole) for row in rows):
             found.append(key)
     return found
+
+
+def _tells(cell: Cell) -> bool:
+    return cell is None or bool(cell)
 
 
 def is_known(rows: Sequence[Layer], key: str) -> bool:
