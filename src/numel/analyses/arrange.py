@@ -1,13 +1,16 @@
-"""Which rows and columns of a table are shown, and in what order: the same for every table."""
+"""Which rows and columns of a table are shown, in what order, and what of several as one: the same for every table."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from numel.document import Cell, Quantity, Table
 from numel.errors import ViewError
+
+_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # a part of a path that is one
 
 
 def chosen(names: str | Sequence[str], known: Collection[str], *, what: str) -> list[str]:
@@ -107,6 +110,27 @@ def number(cell: Cell) -> int | float | None:
     """The number in a cell, whatever its sign; `None` where there is none."""
     value = cell.value if isinstance(cell, Quantity) else cell
     return value if isinstance(value, int | float) else None
+
+
+def times(cell: Cell, count: int) -> Cell:
+    """What so many equal cells come to; a sign stays."""
+    if isinstance(cell, Quantity):
+        return replace(cell, value=None if cell.value is None else cell.value * count)
+    return cell * count if isinstance(cell, int | float) else cell
+
+
+def unnumbered(path: str) -> str:
+    """What a path shares with those that differ in numbers alone.
+
+    >>> unnumbered("layers.0.fc1.weight")
+    'layers.*.fc1.weight'
+    """
+    return _NUMBER.sub("*", path)
+
+
+def numbers_in(path: str) -> list[int]:
+    """The parts of a path that `unnumbered` leaves out."""
+    return [int(part) for part in _NUMBER.findall(path)]
 
 
 def _sortable(cell: Cell) -> tuple[int, float | str | tuple[int, ...]] | None:

@@ -3,13 +3,12 @@ params or MACs comes from."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from numel.analyses.alignment import WRAPPERS, Alignment
-from numel.analyses.arrange import number
+from numel.analyses.arrange import number, numbers_in, times, unnumbered
 from numel.document import Cell, Chart, Column, Quantity, Table, marked
 from numel.document.table import Unit, about, at_least
 from numel.facts import Change, ModuleRecord, Snapshot, TensorRecord, ValueDifference, above_of
@@ -221,7 +220,7 @@ def layers(
         if shown is None or all(p == q for p, q in figures):
             continue
         what = "added" if x is None else "removed" if y is None else "changed"
-        pattern = shown.path if top is None else _NUMBER.sub("*", shown.path)
+        pattern = shown.path if top is None else unnumbered(shown.path)
         groups.setdefault((pattern, shown.type, what, figures), []).append(shown.path)
     columns = [Column("path", "layer", "path"), Column("type", "type"), Column("change", "change")]
     if top is not None:
@@ -249,15 +248,9 @@ def _row(found: tuple[Any, ...], paths: Sequence[str], keys: Sequence[str], coun
     _, kind, what, figures = found
     cells: list[Cell] = [_label(paths), kind, what, *([len(paths)] if counted else [])]
     for (before, after), key in zip(figures, keys, strict=True):
-        p, q = _times(before, len(paths)), _times(after, len(paths))
+        p, q = times(before, len(paths)), times(after, len(paths))
         cells += [difference(p, q, _UNITS[key]), p, q]
     return tuple(cells)
-
-
-def _times(cell: Cell, count: int) -> Cell:
-    if isinstance(cell, Quantity):
-        return replace(cell, value=None if cell.value is None else cell.value * count)
-    return cell * count if isinstance(cell, int | float) else cell
 
 
 def _own(row: Layer | None, key: str) -> Cell:
@@ -294,19 +287,16 @@ def folded(found: Sequence[Change]) -> Table:
         before, after = _state(change.before), _state(change.after)
         states: tuple[Cell, ...] = (before, after)
         if change.kind in ("moved", "tied", "untied"):  # whose states are paths, that count along
-            states = _NUMBER.sub("*", f"{before}"), _NUMBER.sub("*", f"{after}")
-            was, now = ([int(n) for n in _NUMBER.findall(f"{state}")] for state in (before, after))
+            states = unnumbered(f"{before}"), unnumbered(f"{after}")
+            was, now = (numbers_in(f"{state}") for state in (before, after))
             states = *states, str([y - x for x, y in zip(was, now, strict=False)])  # by how much the numbers moved
-        groups.setdefault((change.kind, _NUMBER.sub("*", change.path), *states), []).append(change.path)
+        groups.setdefault((change.kind, unnumbered(change.path), *states), []).append(change.path)
     first = {(change.kind, change.path): change for change in reversed(found)}
     rows: list[tuple[Cell, ...]] = []
     for (kind, *_), paths in groups.items():
         change = first[kind, paths[0]]
         rows.append((change.kind, _label(paths), _state(change.before), _state(change.after), len(paths)))
     return Table("Changes", (*_COLUMNS, Column("count", "times", "integer")), tuple(rows))
-
-
-_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
 def _label(paths: Sequence[str]) -> str:

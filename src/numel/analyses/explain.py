@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from numel.analyses.arrange import unnumbered
 from numel.analyses.cost import BACKWARD, FORWARD, Costs, Work, charged, work
 from numel.analyses.layers import Layer
 from numel.analyses.memory import peak, saved
@@ -22,7 +23,6 @@ from numel.facts import OpRecord, Phase, Snapshot, TensorRecord, TensorSpec, Tot
 
 WHOLE = "total"
 _RUN = re.compile(r"(.*?)([0-9]+)[–-](?:\1)?([0-9]+)")  # a folded label: 0–31
-_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 _NEAR = 3
 
 # totals by name: what is left of an explanation of the whole model
@@ -203,7 +203,7 @@ def _memory(snapshot: Snapshot, trace: Trace | None, only: str) -> Table:
         kept = saved(snapshot, trace)
         alike: dict[str, list[int]] = {}
         for path, nbytes in kept.own.items():
-            alike.setdefault(_NUMBER.sub("*", path) or "the model itself, and the loss", []).append(nbytes)
+            alike.setdefault(unnumbered(path) or "the model itself, and the loss", []).append(nbytes)
         rows = [(name, len(each), Quantity(sum(each), "bytes")) for name, each in alike.items()]
         keepers = (Column("path", "kept by", "path"), Column("modules", "modules", "integer"),
                    Column("nbytes", "bytes kept", "bytes"))  # fmt: skip
@@ -287,8 +287,8 @@ def _tensors(snapshot: Snapshot, held: Sequence[TensorRecord], total: str) -> Ta
     shares = {id(record): share for record, share in snapshot.own_totals()}
     groups: dict[tuple[Any, ...], list[TensorRecord]] = {}
     for t in held:
-        tie = None if t.alias_of is None else _NUMBER.sub("*", t.alias_of)
-        groups.setdefault((_NUMBER.sub("*", t.path), t.shape, t.dtype, t.role, t.trainable, tie), []).append(t)
+        tie = None if t.alias_of is None else unnumbered(t.alias_of)
+        groups.setdefault((unnumbered(t.path), t.shape, t.dtype, t.role, t.trainable, tie), []).append(t)
     rows: list[tuple[Cell, ...]] = []
     for (pattern, *_), each in groups.items():
         first, n = each[0], len(each)

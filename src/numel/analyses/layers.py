@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from numel import collector
-from numel.analyses.arrange import chosen, ordered, with_columns
+from numel.analyses.arrange import chosen, ordered, times, with_columns
 from numel.analyses.cost import Costs, Work
 from numel.analyses.memory import Saved
 from numel.analyses.params import held
@@ -403,11 +403,7 @@ def _cell(field: _Field, node: _Node, whole: _Whole) -> Cell:
         return value
     if key == "type":
         return f"{value} × {node.times}".strip()
-    if not field.adds_up or value is None:
-        return value
-    if isinstance(value, Quantity):
-        return replace(value, value=None if value.value is None else value.value * node.times)
-    return value * node.times if isinstance(value, int | float) else value
+    return times(value, node.times) if field.adds_up else value
 
 
 def _fitting(nodes: Sequence[_Node]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from numel import analyses
 from numel.analyses.alignment import Alignment
 from numel.analyses.compare import Figure
-from numel.document import Block, Callout, Document, Heading, Quantity, Text, marked
+from numel.document import Block, Callout, Document, Heading, Text, marked
 from numel.errors import ViewError
 from numel.facts import Change, Totals, ValueDifference, listed
 from numel.facts.codec import decode_differences, encode_differences, taken
@@ -181,7 +181,7 @@ class Comparison(Viewable):
             [{"kind": c.kind, "path": c.path, "before": c.before, "after": c.after} for c in found]
             for found in self.changes_by_target
         ]
-        figures = {figure.key: [_plain(cell) for cell in figure.cells] for figure in self.figures}
+        figures = {figure.key: [analyses.arrange.number(cell) for cell in figure.cells] for figure in self.figures}
         facts: dict[str, Any] = {
             "names": list(self.names),
             "metrics": {name: list(numbers) for name, numbers in self.metrics.items()},
@@ -277,7 +277,3 @@ def _figure(report: Report, key: str, name: str, unsaved: bool) -> Any:
         least, about = report.peak_bounds
         return marked(value, "bytes", at_least=least, about=about)
     return value
-
-
-def _plain(cell: Any) -> Any:
-    return cell.value if isinstance(cell, Quantity) else cell
