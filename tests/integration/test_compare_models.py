@@ -186,7 +186,7 @@ def test_differences_are_those_of_numpy(monkeypatch: pytest.MonkeyPatch):
 
     from numel.sources import differences
 
-    monkeypatch.setattr(differences, "_PIECE", 100)
+    monkeypatch.setattr(differences, "PIECE", 100)
     one, other = torch.nn.Linear(30, 20), torch.nn.Linear(30, 20)
     found = by_path(numel.compare(one, other, values=True))["weight"]
     a, b = (layer.weight.detach().double().numpy().ravel() for layer in (one, other))

@@ -255,7 +255,7 @@ def test_values_of_files_are_read_by_piece(tmp_path: Path, monkeypatch: pytest.M
 
     from numel.sources import values
 
-    monkeypatch.setattr(values, "_PIECE", 100)
+    monkeypatch.setattr(values, "PIECE", 100)
     tensors = {"a.weight": grid(40, 50), "a.bias": grid(7).to(torch.bfloat16), "n.running_mean": grid(3)}
     save_file(tensors, tmp_path / "m.safetensors")
     found = {each.path: each for each in numel.read(tmp_path / "m.safetensors", values=True).histograms}

@@ -7,9 +7,8 @@ from math import inf, isfinite, sqrt
 from typing import Any
 
 from numel.facts import ValueDifference
-from numel.sources.values import numbers_of, readers
+from numel.sources.values import PIECE, numbers_of, readers
 
-_PIECE = 1 << 22
 _MOST_RANK = 64  # a change of more directions is not called low-rank
 _SPARE = 8  # directions more than looked for (Halko, Martinsson and Tropp, 2011, section 4.2)
 _ENERGY = 0.99
@@ -54,8 +53,8 @@ def _flat(source: Readers, path: str) -> Any | None:
 def _pieces(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
     """Both as they are, where the first lies, a piece at a time."""
     a, b = x.reshape(-1), y.reshape(-1)
-    for start in range(0, a.numel(), _PIECE):
-        yield a[start : start + _PIECE], b[start : start + _PIECE].to(a.device)
+    for start in range(0, a.numel(), PIECE):
+        yield a[start : start + PIECE], b[start : start + PIECE].to(a.device)
 
 
 def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> ValueDifference:

@@ -18,7 +18,7 @@ from numel.sources.bytes import printable
 
 BINS = 64  # of one tensor
 ALL_BINS = 128  # of all parameters together
-_PIECE = 1 << 22  # elements at once: torch counts in float32, which is exact up to 2²⁴
+PIECE = 1 << 22  # elements at once: torch counts in float32, which is exact up to 2²⁴
 _SMALLER = 2.0**-20  # exact but for the smallest floats, which share a bin with zero then
 
 Named = Sequence[tuple[str, Callable[[], Any]]]
@@ -140,8 +140,8 @@ def _pieces(tensor: Any) -> Iterator[Any] | None:
     double = flat.dtype in (torch.float64, torch.int32, torch.int64)
 
     def each() -> Iterator[Any]:
-        for start in range(0, flat.numel(), _PIECE):
-            piece = flat[start : start + _PIECE]
+        for start in range(0, flat.numel(), PIECE):
+            piece = flat[start : start + PIECE]
             yield piece.double() if double and piece.device.type != "mps" else piece.float()
 
     return each()
