@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numel.document import Column, Document, Table
-from numel.errors import SchemaError
+from numel.facts.codec import taken
 from numel.facts.schema import SCHEMA
 from numel.views import Viewable, takes_none
 
@@ -42,10 +42,8 @@ class Formulas(Viewable):
     @classmethod
     def from_saved(cls, saved: Mapping[str, Any], where: str) -> Formulas:
         """The list again. Raises `SchemaError` for what `saved` did not write."""
-        try:
+        with taken(where):
             rows = tuple((each["operator"], each["family"], each["derivation"]) for each in saved["facts"]["formulas"])
-        except (KeyError, TypeError):
-            rows = ((),)  # type: ignore[assignment]
-        if not all(row and all(isinstance(text, str) for text in row) for row in rows):
-            raise SchemaError(f"{where}: damaged formulas; expected what numel's save() wrote")
+            if not all(isinstance(text, str) for row in rows for text in row):
+                raise ValueError("formulas; expected text alone")
         return cls(rows)
