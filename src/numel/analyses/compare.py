@@ -33,7 +33,8 @@ def changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> tuple[Ch
 
 
 def _changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> Iterator[Change]:
-    typed = is_typed(first) and is_typed(second)
+    known = is_typed(first), is_typed(second)
+    typed = all(known)
     held = [{module.path: module for module in each.modules} for each in (first, second)]
     moved = dict(alignment.shifted)
     resized = {y.module for x, y in alignment.tensors if x is not None and y is not None and x.shape != y.shape}
@@ -53,7 +54,6 @@ def _changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> Iterato
             yield Change("added", after_path, None, held[1][after_path].class_name)
         elif typed and before_path is not None:
             yield Change("removed", before_path, held[0][before_path].class_name, None)
-    known = is_typed(first), is_typed(second)
     places = there, back = _places(alignment)
     for one, other in alignment.tensors:
         if one is not None and other is not None:
