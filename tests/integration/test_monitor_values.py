@@ -520,7 +520,7 @@ def test_damaged_lines_are_left_out_with_a_note():
 
 def test_to_begin_reads_no_more_than_the_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     place = tmp_path / "run.jsonl"
-    place.write_bytes(b'{"schema": 2}\n{"sam')
+    place.write_bytes(b'{"schema": 2, "kind": "history"}\n{"sam')
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("the whole file"))
     sink = JsonLines(place)
     sink.begin("t")

@@ -40,7 +40,7 @@ def apart(names: Sequence[str], runs: Sequence[Sequence[Seen]]) -> tuple[Table, 
 
     >>> one, other = [[Seen(step, 0.0, Change("frozen", "w", True, False))] for step in (2, 5)]
     >>> apart(("a", "b"), (one, other))[0].rows
-    (('frozen', 'w', 'True → False', '2', '5'),)
+    (('frozen', 'w', 'trains → frozen', '2', '5'),)
     """
     steps: dict[Change, list[list[int]]] = {}
     for i, run in enumerate(runs):
@@ -59,9 +59,8 @@ def apart(names: Sequence[str], runs: Sequence[Sequence[Seen]]) -> tuple[Table, 
 
 
 def _states(change: Change) -> str:
-    words = [("–" if state is None else " × ".join(map(str, state)) if isinstance(state, tuple) else str(state))
-             for state in (change.before, change.after)]  # fmt: skip
-    return " → ".join(words)
+    states = [history.state(state) for state in (change.before, change.after)]
+    return " → ".join("×".join(map(str, each)) if isinstance(each, tuple) else str(each) or "–" for each in states)
 
 
 def norms(names: Sequence[str], runs: Sequence[Sequence[Values]], top: int) -> Table | None:

@@ -33,12 +33,13 @@ def changes(found: Sequence[Seen]) -> Table:
     columns = (Column("step", "step", "integer"), Column("change", "change"), Column("path", "path", "path"),
                Column("before", "before"), Column("after", "after"))  # fmt: skip
     rows = tuple(
-        (each.step, each.kind, each.path, _state(each.change.before), _state(each.change.after)) for each in found
+        (each.step, each.kind, each.path, state(each.change.before), state(each.change.after)) for each in found
     )
     return Table("Changes", columns, rows)
 
 
-def _state(value: object) -> Cell:
+def state(value: object) -> Cell:
+    """What something was or is, in words or as a shape."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -47,10 +48,21 @@ def _state(value: object) -> Cell:
 
 
 def lines(samples: Sequence[Sample]) -> list[Chart]:
-    """Params and trainable params by step, where they changed."""
+    """Params and trainable params by step: they stay as they are up to the step at which they changed.
+
+    >>> from numel.facts import Totals
+    >>> samples = [Sample(0, 0.0, Totals(params=6)), Sample(9, 0.0, Totals(params=8))]
+    >>> [row[:2] for row in lines(samples)[0].data.rows]
+    [(0, 6), (8, 6), (9, 8)]
+    """
     if len({each.totals for each in samples}) < 2:
         return []
-    return [Chart("Params over the run", "line", totals(samples), x="step", y=("params", "trainable"))]
+    held_on: list[Sample] = []
+    for each in samples:
+        if held_on and each.totals != held_on[-1].totals and each.step - 1 > held_on[-1].step:
+            held_on.append(Sample(each.step - 1, each.time, held_on[-1].totals))
+        held_on.append(each)
+    return [Chart("Params over the run", "line", totals(held_on), x="step", y=("params", "trainable"))]
 
 
 _TOLD = 20  # alarms that are told one by one
@@ -141,8 +153,8 @@ def value_lines(values: Sequence[Values]) -> Iterator[Chart]:
 
 
 def weights(values: Sequence[Values]) -> Histogram | None:
-    """How often which values occur in all weights of the last look. Each tensor has bins of its own: they are put where
-    their middles lie, as often as its sample stands for."""
+    """How often which values occur in all weights of the last look. Each tensor has bins of its own: what is in one is
+    spread over those that it covers, as often as its sample stands for."""
     look = next((each for each in reversed(values) if each.by("weight")), None)
     if look is None:
         return None
@@ -154,7 +166,15 @@ def weights(values: Sequence[Values]) -> Histogram | None:
     for each, numel in found:
         share = numel / each.numel
         for start, end, n in each.bins():
-            middle = (start + end) / 2
-            at = int((middle - low) / (high - low) * _ALL_BINS) if low < high else _ALL_BINS // 2
-            counts[min(max(at, 0), _ALL_BINS - 1)] += n * share
+            first, last = _bin(start, low, high), _bin(end, low, high)
+            for at in range(first, last + 1):
+                left, right = (low + (high - low) * edge / _ALL_BINS for edge in (at, at + 1))
+                covered = (min(end, right) - max(start, left)) / (end - start) if first < last else 1.0
+                counts[at] += n * share * max(covered, 0.0)
     return Histogram("", low, high, tuple(round(n) for n in counts))
+
+
+def _bin(value: float, low: float, high: float) -> int:
+    """Where a value lies among all bins; in the middle where there is but one value."""
+    at = int((value - low) / (high - low) * _ALL_BINS) if low < high else _ALL_BINS // 2
+    return min(max(at, 0), _ALL_BINS - 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from numel import analyses
-from numel.document import Block, Document, Heading, Text
+from numel.document import Block, Callout, Document, Heading, Text
 from numel.facts import Alarm, Note, Sample, Seen, Values
 from numel.facts.codec import (
     decode_history,
@@ -77,7 +77,8 @@ class History(Viewable):
         weights = analyses.history.weights(self.values)
         if weights is not None:
             charts.append(replace(analyses.charts.histogram([weights], None), caption=_ABOUT))
-        return Document((title, *charts, *rest))
+        said = [block for block in rest if isinstance(block, Callout)]
+        return Document((title, *said, *charts, *(block for block in rest if block not in said)))
 
     def saved(self) -> Mapping[str, Any]:
         """What is read back is all there is."""
