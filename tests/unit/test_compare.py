@@ -397,3 +397,11 @@ def test_a_condition_on_a_number_that_is_not_known_is_an_error():
 
 def test_numel_has_the_verb():
     assert numel.compare(BASE, BASE).identical
+
+
+def test_what_is_around_a_model_hides_nothing_that_was_added_in_it():
+    inner = [weight("a.weight", 2, 3), weight("b.weight", 4, 5)]
+    outer = net(*(replace(t, path=f"base.model.{t.path}") for t in inner), weight("base.model.a.lora.weight", 1, 3))
+    both = aligned(net(*inner), outer)
+    rows = folded(changes(net(*inner), outer, both), both.prefixes).rows
+    assert ("added", "base.model.a.lora") in {row[:2] for row in rows}

@@ -265,14 +265,20 @@ _COLUMNS = (Column("change", "change"), Column("path", "path", "path"), Column("
             Column("after", "after"))  # fmt: skip
 
 
+def _above(prefix: str) -> list[str]:
+    parts = prefix.split(".") if prefix else []
+    return [".".join(parts[:i]) for i in range(len(parts))]
+
+
 def table(found: Sequence[Change]) -> Table:
     """Every change, in the order of the model."""
     return Table("Changes", _COLUMNS, tuple((c.kind, c.path, _state(c.before), _state(c.after)) for c in found))
 
 
-def folded(found: Sequence[Change]) -> Table:
+def folded(found: Sequence[Change], prefixes: Sequence[str] = ()) -> Table:
     """The changes that a reader takes in: what is inside of something added or removed is not said again, and the same
-    change in numbered blocks is one row.
+    change in numbered blocks is one row. What is around the `prefixes`, which the other model is found in, is no whole
+    that explains what is in it.
 
     >>> found = [Change("reshaped", f"layers.{i}.w", (2,), (3,)) for i in range(4)]
     >>> [(row[0], row[1], row[-1]) for row in folded(found).rows]
@@ -280,6 +286,8 @@ def folded(found: Sequence[Change]) -> Table:
     """
     whole = {kind: {c.path for c in found if c.kind == kind and isinstance(c.before or c.after, str)}
              for kind in ("added", "removed")}  # fmt: skip
+    around = {path for prefix in prefixes for path in _above(prefix)}
+    whole = {kind: paths - around for kind, paths in whole.items()}
     groups: dict[tuple[Any, ...], list[str]] = {}
     for change in found:
         if change.kind in whole and change.path and above_of(change.path, whole[change.kind]) in whole[change.kind]:
@@ -324,9 +332,12 @@ def _state(value: object) -> Cell:
     return str(value)
 
 
-def values_table(found: Sequence[ValueDifference], name: str = "", *, top: int | None = None) -> Table:
+def values_table(
+    found: Sequence[ValueDifference], name: str = "", *, top: int | None = None, alone: int = 0
+) -> Table:  # fmt: skip
     """Tensors whose values differ, the largest change beside the tensor's own length first, but those with NaN or
-    infinite values before them; the caption counts the others. With `top` as many rows; without it each has one."""
+    infinite values before them; the caption counts the others. With `top` as many rows; without it each has one.
+    `alone` is how many tensors have no counterpart of their shape."""
     changed = sorted((each for each in found if not each.equal), key=lambda each: (-each.odd, -each.relative_length))
     shown = [*changed, *(each for each in found if each.equal)] if top is None else changed[:top]
     columns = (
@@ -348,6 +359,7 @@ def values_table(found: Sequence[ValueDifference], name: str = "", *, top: int |
     low = sum(each.rank is not None for each in changed)
     said = [f"{equal} equal, {close} close, {len(changed) - close} changed"]
     said += [f"{low} of them of low rank"] if low else []
+    said += [f"{alone} without a counterpart of the same shape"] if alone else []
     odd = sum(bool(each.odd) for each in changed)
     said += [f"{odd} with values that are NaN or infinite in one of both"] if odd else []
     said += [f"the {len(shown)} largest of {len(changed)}"] if top is not None and len(changed) > top else []

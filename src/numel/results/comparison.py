@@ -125,13 +125,17 @@ class Comparison(Viewable):
             if alignment.how != "by path":
                 blocks.append(Callout("note", f"{of}: {alignment.how}" if of else alignment.how, "aligned"))
             if changes:
-                blocks += [Heading(of, 2), compare.counted(changes)] if of else [compare.folded(changes)]
-        for name, found, unread in zip(self.names[1:], self.values, self.unread, strict=False):  # none were read
+                folded = compare.folded(changes, alignment.prefixes)
+                blocks += [Heading(of, 2), compare.counted(changes)] if of else [folded]
+        for i, (name, found, unread) in enumerate(zip(self.names[1:], self.values, self.unread, strict=False)):
             if unread:
                 text = f"the values of {listed(unread)} could not be compared"
                 blocks.append(Callout("warning", text, "values-unread"))
             if not self.identical:
-                blocks.append(compare.values_table(found, name if len(self.names) > 2 else "", top=_TOP))
+                pairs = self.alignments[i].tensors
+                alone = sum(x is None or y is None or x.shape != y.shape for x, y in pairs)
+                title = name if len(self.names) > 2 else ""
+                blocks.append(compare.values_table(found, title, top=_TOP, alone=alone))
         if len(self.reports) == 2:
             layers = compare.layers(self.reports[0].layers, self.reports[1].layers, self.alignments[0], top=_TOP)
             blocks += [layers] if layers.rows else []
