@@ -5,11 +5,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench readme gold clean
+.PHONY: help demo test test-slow lint bench readme gold clean
 
 help:
 	@echo "make demo    summaries of ResNet-50, ViT-B/16 and Llama-3-8B from their configurations, without weights"
-	@echo "make test    every test and doctest"
+	@echo "make test    every test and doctest but those over whole zoos, which make test-slow runs"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   speed and memory beside their floors and the peers"
 	@echo "make readme  write the example outputs in the READMEs anew"
@@ -51,7 +51,10 @@ demo: .venv/.torch
 	$(BIN)/numel summary examples/llama-3-8b -i 'i64[1,512]' --depth 3
 
 test: .venv/.browser
-	$(BIN)/python -m pytest -q -n $(WORKERS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not slow'
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m slow
 
 lint: .venv/.dev
 	$(BIN)/ruff check src tests benchmarks
