@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from numel.analyses.alignment import WRAPPERS, Alignment
 from numel.analyses.arrange import number, numbers_in, times, unnumbered
+from numel.analyses.history import state
 from numel.document import Cell, Chart, Column, Quantity, Table, marked
 from numel.document.table import Unit, about, at_least
 from numel.facts import Change, ModuleRecord, Snapshot, TensorRecord, ValueDifference, above_of
@@ -272,7 +273,7 @@ def _above(prefix: str) -> list[str]:
 
 def table(found: Sequence[Change]) -> Table:
     """Every change, in the order of the model."""
-    return Table("Changes", _COLUMNS, tuple((c.kind, c.path, _state(c.before), _state(c.after)) for c in found))
+    return Table("Changes", _COLUMNS, tuple((c.kind, c.path, state(c.before), state(c.after)) for c in found))
 
 
 def folded(found: Sequence[Change], prefixes: Sequence[str] = ()) -> Table:
@@ -292,7 +293,7 @@ def folded(found: Sequence[Change], prefixes: Sequence[str] = ()) -> Table:
     for change in found:
         if change.kind in whole and change.path and above_of(change.path, whole[change.kind]) in whole[change.kind]:
             continue
-        before, after = _state(change.before), _state(change.after)
+        before, after = state(change.before), state(change.after)
         states: tuple[Cell, ...] = (before, after)
         if change.kind in ("moved", "tied", "untied"):  # whose states are paths, that count along
             states = unnumbered(f"{before}"), unnumbered(f"{after}")
@@ -303,7 +304,7 @@ def folded(found: Sequence[Change], prefixes: Sequence[str] = ()) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for (kind, *_), paths in groups.items():
         change = first[kind, paths[0]]
-        rows.append((change.kind, _label(paths), _state(change.before), _state(change.after), len(paths)))
+        rows.append((change.kind, _label(paths), state(change.before), state(change.after), len(paths)))
     return Table("Changes", (*_COLUMNS, Column("count", "times", "integer")), tuple(rows))
 
 
@@ -320,16 +321,6 @@ def _label(paths: Sequence[str]) -> str:
         dense = numbers == list(range(numbers[0], numbers[-1] + 1))
         label.append(f"{numbers[0]}–{numbers[-1]}" if dense and one else "*")
     return ".".join(label)
-
-
-def _state(value: object) -> Cell:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "trains" if value else "frozen"
-    if isinstance(value, tuple):
-        return value
-    return str(value)
 
 
 def values_table(

@@ -65,7 +65,7 @@ def _states(change: Change) -> str:
 
 def norms(names: Sequence[str], runs: Sequence[Sequence[Values]], top: int) -> Table | None:
     """The norms of the weights at the last look of each run, those that lie furthest apart first."""
-    looks = [next((each for each in reversed(run) if each.by("weight")), None) for run in runs]
+    looks = [history.newest_look(run) for run in runs]
     if any(look is None for look in looks):
         return None
     held = [look.by("weight") for look in looks if look is not None]

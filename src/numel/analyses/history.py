@@ -80,11 +80,16 @@ def callouts(alarms: Sequence[Alarm], notes: Sequence[Note] = ()) -> Iterator[Ca
         yield Callout(_AS[each.note.level], f"step {each.step}: {each.text}", each.code, each.path)
     rest = alarms[_TOLD:]
     if rest:
-        worst = "error" if any(each.note.level == "error" for each in rest) else "warning"
+        worst = any(each.note.level == "error" for each in rest)
         codes = ", ".join(dict.fromkeys(each.code for each in rest))
-        yield Callout("error" if worst == "error" else "warning", f"{len(rest):,} more alarms: {codes}", "alarms")
+        yield Callout("error" if worst else "warning", f"{len(rest):,} more alarms: {codes}", "alarms")
     for note in notes:
         yield Callout(_AS[note.level], note.text, note.code, note.path)
+
+
+def newest_look(values: Sequence[Values]) -> Values | None:
+    """The last look at the weights, which an update may follow."""
+    return next((each for each in reversed(values) if each.by("weight")), None)
 
 
 def last_look(values: Sequence[Values]) -> Table | None:
@@ -96,7 +101,7 @@ def last_look(values: Sequence[Values]) -> Table | None:
     >>> table.title, table.to_dict()["ratio"]
     ('Values at step 5', [0.5])
     """
-    look = next((each for each in reversed(values) if each.by("weight")), None)
+    look = newest_look(values)
     if look is None:
         return None
     gradients = look.by("gradient")
@@ -155,7 +160,7 @@ def value_lines(values: Sequence[Values]) -> Iterator[Chart]:
 def weights(values: Sequence[Values]) -> Histogram | None:
     """How often which values occur in all weights of the last look. Each tensor has bins of its own: what is in one is
     spread over those that it covers, as often as its sample stands for."""
-    look = next((each for each in reversed(values) if each.by("weight")), None)
+    look = newest_look(values)
     if look is None:
         return None
     found = [(each.histogram, each.numel) for each in look.by("weight").values() if each.histogram is not None]

@@ -6,26 +6,17 @@ from typing import Any
 
 from numel import api
 from numel.extras import need
-from numel.results.history import History
+from numel.integrations.watching import Watching
 
 _Callback: Any = need("transformers", extra="hub").TrainerCallback
 
 
-class TrainerMonitor(_Callback):  # type: ignore[misc]
+class TrainerMonitor(Watching, _Callback):  # type: ignore[misc]
     """Watches the model that a `Trainer` trains: `Trainer(callbacks=[TrainerMonitor("run.jsonl", every=100)])`.
 
     It looks when the optimizer has stepped and the gradients are still there; steps are those of `state.global_step`
     once that step is done. `history` is what was seen so far, also after the training.
     """
-
-    def __init__(self, sink: Any = None, every: int | None = None) -> None:
-        self._sink, self._every = sink, every
-        self._watch: Any = None
-
-    @property
-    def history(self) -> History:
-        """What was seen so far."""
-        return History() if self._watch is None else self._watch.history
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         self._watch = api.monitor(given["model"], self._sink, self._every, given.get("optimizer"))
