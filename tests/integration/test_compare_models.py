@@ -96,6 +96,48 @@ def test_a_wrapped_model_is_the_same(wrap: Any):
     assert found.identical, found.changes
 
 
+def test_a_model_in_ddp_is_the_same(tmp_path: Path):
+    distributed = torch.distributed
+    if not distributed.is_available():
+        pytest.skip("no torch.distributed")
+    distributed.init_process_group("gloo", store=distributed.FileStore(str(tmp_path / "s"), 1), rank=0, world_size=1)
+    try:
+        bare = Net()
+        wrapped = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(bare))
+        found = numel.compare(bare, wrapped, inputs="i64[2] < 10", values=True)
+        assert found.identical, found.changes
+        assert found.totals[0] == found.totals[1]
+        wrapped.module.blocks[2][0].bias.data += 1
+        assert [each.second for each in numel.compare(bare, wrapped, values=True).values[0] if not each.equal] == [
+            "module.blocks.2.0.bias"
+        ]
+    finally:
+        distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_quantised_by_torchao_shows_its_types_and_what_rounding_lost():
+    """Rounding to 255 steps between -absmax and absmax of a row moves no value by more than half a step."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torchao = pytest.importorskip("torchao.quantization")
+    one = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.ReLU(), torch.nn.Linear(48, 8))
+    other = copy.deepcopy(one)
+    torchao.quantize_(other, torchao.Int8WeightOnlyConfig())
+    found = numel.compare(one, other, values=True)
+    expected = {(kind, f"{i}.weight") for kind in ("retyped", "frozen") for i in (0, 2)}
+    assert set(kinds(found)) == expected
+    assert found.totals[0].params == found.totals[1].params == 64 * 48 + 48 + 48 * 8 + 8
+    assert not any(found.unread)
+    values = by_path(found)
+    for i in (0, 2):
+        steps = one[i].weight.detach().abs().amax(dim=1) / 127.5
+        assert 0 < values[f"{i}.weight"].max_abs <= float(steps.max()) * 0.51
+        assert values[f"{i}.bias"].equal
+
+
 def test_a_model_and_its_checkpoint_are_identical(tmp_path: Path):
     from safetensors.torch import save_model
 
@@ -181,13 +223,55 @@ def test_two_checkpoints_that_differ_in_one_tensor(tmp_path: Path):
     assert numel.compare(tmp_path / "a.safetensors", tmp_path / "a.safetensors", values=True).identical
 
 
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numel.sources import differences, values
+
+    for module in (differences, values):
+        monkeypatch.setattr(module, "PIECE", 100)
+    monkeypatch.setattr(values, "_MAPPED", 300)
+
+
+def test_a_pair_of_tensors_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No read holds more than a piece, of whatever shape; and a file is mapped anew now and then."""
+    from safetensors.torch import save_file
+
+    from numel.sources import values
+
+    small_pieces(monkeypatch)
+    read: list[int] = []
+    opened: list[object] = []
+    of = values._Shard.read
+
+    def watched(shard: Any, name: str, at: Any) -> Any:
+        found = of(shard, name, at)
+        read.append(found.numel())
+        opened.append(shard.open())
+        return found
+
+    monkeypatch.setattr(values._Shard, "read", watched)
+    one = {"a": torch.randn(30, 50), "b": torch.randn(1, 3, 7, 40), "c": torch.randn(2, 450), "d": torch.tensor(2.0),
+           "e": torch.zeros(0, 3), "f": torch.randn(20, 10).t().contiguous()}  # fmt: skip
+    apart = torch.outer(torch.arange(30.0) - 8, torch.arange(50.0) - 20)
+    other = one | {"a": one["a"] + apart, "b": one["b"] * 2, "c": one["c"] + 1, "d": torch.tensor(3.0)}
+    save_file(one, tmp_path / "a.safetensors")
+    save_file(other, tmp_path / "b.safetensors")
+    found = by_path(numel.compare(tmp_path / "a.safetensors", tmp_path / "b.safetensors", values=True))
+    assert max(read) <= 100
+    assert len({id(each) for each in opened}) > 2
+    assert {path for path, each in found.items() if each.equal} == {"e", "f"}
+    for path, each in found.items():
+        a, b = (held[path].double().flatten() for held in (one, other))
+        assert each.length == pytest.approx(float((b - a).norm()), rel=1e-6), path
+        assert each.differing == int((a != b).sum())
+    assert found["a"].rank == 1
+
+
 def test_differences_are_those_of_numpy(monkeypatch: pytest.MonkeyPatch):
     import numpy
 
-    from numel.sources import differences
-
-    monkeypatch.setattr(differences, "PIECE", 100)
+    small_pieces(monkeypatch)
     one, other = torch.nn.Linear(30, 20), torch.nn.Linear(30, 20)
+    other.weight.data = other.weight.data.t().contiguous().t()  # in another order in memory
     found = by_path(numel.compare(one, other, values=True))["weight"]
     a, b = (layer.weight.detach().double().numpy().ravel() for layer in (one, other))
     assert found.max_abs == pytest.approx(numpy.abs(b - a).max())

@@ -333,13 +333,13 @@ def values_table(
     shown = [*changed, *(each for each in found if each.equal)] if top is None else changed[:top]
     columns = (
         Column("path", "tensor", "path"),
-        Column("relative_length", "change", "number", help="Euclidean length of the difference beside its own"),
-        Column("max_abs", "largest", "number", help="largest difference of one value"),
-        Column("max_rel", "beside largest", "number", help="the same beside the largest value of the first"),
+        Column("relative_length", "‖Δ‖ / ‖w‖", "number", help="Euclidean length of the difference beside its own"),
+        Column("max_abs", "max |Δ|", "number", help="largest difference of one value"),
+        Column("max_rel", "/ max |w|", "number", help="the same beside the largest value of the first"),
         Column("cosine", "cosine", "number"),
-        Column("rank", "rank", "integer", help="singular values that hold 99 % of the squared difference, if few do"),
-        Column("differing", "values", "integer", help="how many values differ"),
-        Column("odd", "odd", "integer", help="NaN or infinite in one of both"),
+        Column("rank", "rank of Δ", "integer", help="directions that hold 99 % of the squared difference, if few do"),
+        Column("differing", "differing", "integer", help="how many values differ"),
+        Column("odd", "NaN, Inf", "integer", help="values that are NaN or infinite in one of both"),
     )
     rows = tuple(
         (each.second, _finite(each.relative_length), each.max_abs, _finite(each.max_rel),

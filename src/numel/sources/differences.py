@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import inf, isfinite, sqrt
 from typing import Any
 
 from numel.facts import ValueDifference
-from numel.sources.values import PIECE, numbers_of, readers
+from numel.sources.values import PIECE, numbers_of, spans, tensors
 
 _MOST_RANK = 64  # a change of more directions is not called low-rank
 _SPARE = 8  # directions more than looked for (Halko, Martinsson and Tropp, 2011, section 4.2)
 _ENERGY = 0.99
 _LEAST, _MOST = 1e-280, 1e300  # sums of squares that have kept their digits
 _LEAST_SIDE = 8  # a smaller matrix is of low rank whatever it is
-
-Readers = Mapping[str, Callable[[], Any]]
 
 
 def differences(
@@ -33,28 +31,25 @@ def differences(
     """
     import torch
 
-    one, other = readers(first), readers(second)
+    one, other = tensors(first), tensors(second)
     found: list[ValueDifference] = []
     unread: list[str] = []
     with torch.no_grad():
         for before, after in pairs:
-            x, y = _flat(one, before), _flat(other, after)
-            if x is None or y is None or x.shape != y.shape:
+            x = numbers_of(one[before]) if before in one else None
+            y = numbers_of(other[after]) if after in other else None
+            if x is None or y is None or tuple(x.shape) != tuple(y.shape):
                 unread.append(after)
             else:
                 found.append(_difference(before, after, x, y))
     return tuple(found), tuple(unread)
 
 
-def _flat(source: Readers, path: str) -> Any | None:
-    return None if path not in source else numbers_of(source[path]())
-
-
 def _pieces(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
-    """Both as they are, where the first lies, a piece at a time."""
-    a, b = x.reshape(-1), y.reshape(-1)
-    for start in range(0, a.numel(), PIECE):
-        yield a[start : start + PIECE], b[start : start + PIECE].to(a.device)
+    """Both as they are, flat, where the first lies, a piece at a time."""
+    for at in spans(x.shape):
+        a = x[at]
+        yield a.reshape(-1), y[at].to(a.device).reshape(-1)
 
 
 def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> ValueDifference:
@@ -63,8 +58,8 @@ def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> 
 
     squares = first_squares = second_squares = product = largest = first_largest = 0.0
     odd = differing = 0
-    wide = torch.float32 if x.device.type == "mps" else torch.float64  # sums of many squares need the digits
     for a, b in _pieces(x, y):
+        wide = torch.float32 if a.device.type == "mps" else torch.float64  # sums of many squares need the digits
         same = (a == b) | (a.isnan() & b.isnan())  # before they are widened: a double holds no large integer
         count = int(same.numel() - same.sum())
         known = a.isfinite() & b.isfinite()
@@ -89,7 +84,7 @@ def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> 
     return ValueDifference(
         before, after, largest, _beside(largest, first_largest), sqrt(squares) / scale,
         _beside(sqrt(squares), sqrt(first_squares)),
-        max(-1.0, min(1.0, product / norms)) if norms and isfinite(norms) else None,
+        (max(-1.0, min(1.0, product / norms)) if differing else 1.0) if norms and isfinite(norms) else None,
         _rank(x, y, squares) if differing and not odd else None, odd, differing,
     )  # fmt: skip
 
@@ -102,21 +97,42 @@ def _beside(value: float, whole: float) -> float:
 
 def _rank(x: Any, y: Any, squares: float) -> int | None:
     """How many directions hold 99 % of the squared difference of two matrices, if few do: singular values of it in a
-    random subspace that two power steps turn to the largest ones (Halko, Martinsson and Tropp, 2011, algorithm 4.4)."""
+    random subspace that two power steps turn to the largest ones (Halko, Martinsson and Tropp, 2011, algorithm 4.4).
+    The difference is made some rows at a time, and again for each product."""
     import torch
 
-    if x.dim() != 2 or min(x.shape) < _LEAST_SIDE or not squares:
+    if len(x.shape) != 2 or min(x.shape) < _LEAST_SIDE or not squares:
         return None
-    apart = y.to(x.device).float() - x.float()
-    if not bool(apart.isfinite().all()):  # beyond single precision
-        return None
-    looked = min(_MOST_RANK + _SPARE, min(apart.shape))
+    looked = min(_MOST_RANK + _SPARE, *x.shape)
     dice = torch.Generator().manual_seed(0)  # of its own: the process's random state stays as it is
-    subspace = torch.randn(apart.shape[1], looked, generator=dice).to(apart.device)
-    basis = torch.linalg.qr(apart @ subspace).Q
+    sketch = _times(x, y, torch.randn(x.shape[1], looked, generator=dice))
+    if not bool(sketch.isfinite().all()):  # beyond single precision
+        return None
+    basis = torch.linalg.qr(sketch).Q
     for _ in range(2):
-        basis = torch.linalg.qr(apart @ torch.linalg.qr(apart.T @ basis).Q).Q
-    energies = torch.linalg.svdvals(basis.T @ apart).double() ** 2
+        basis = torch.linalg.qr(_times(x, y, torch.linalg.qr(_transposed_times(x, y, basis)).Q)).Q
+    energies = torch.linalg.svdvals(_transposed_times(x, y, basis)).double() ** 2
     held = (energies.cumsum(0) / squares).tolist()
-    few = min(_MOST_RANK, min(apart.shape) // 2)  # a full matrix of noise holds 99 % in most of its directions
+    few = min(_MOST_RANK, min(x.shape) // 2)  # a full matrix of noise holds 99 % in most of its directions
     return next((i + 1 for i, share in enumerate(held[:few]) if share >= _ENERGY), None)
+
+
+def _apart(x: Any, y: Any) -> Iterator[tuple[slice, Any]]:
+    """The difference of two matrices where the first lies, some rows at a time."""
+    most = max(1, PIECE // x.shape[1])
+    for start in range(0, x.shape[0], most):
+        rows = slice(start, start + most)
+        a = x[rows]
+        yield rows, y[rows].to(a.device).float() - a.float()
+
+
+def _times(x: Any, y: Any, right: Any) -> Any:
+    """(y - x) · right."""
+    import torch
+
+    return torch.cat([apart @ right.to(apart.device) for _, apart in _apart(x, y)])
+
+
+def _transposed_times(x: Any, y: Any, left: Any) -> Any:
+    """(y - x)ᵀ · left."""
+    return sum(apart.T @ left[rows] for rows, apart in _apart(x, y))

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from numel.sources.bytes import printable
 
 BINS = 64  # of one tensor
 ALL_BINS = 128  # of all parameters together
-PIECE = 1 << 22  # elements at once: torch counts in float32, which is exact up to 2²⁴
+PIECE = 1 << 20  # elements at once: torch counts in float32, which is exact up to 2²⁴
+_MAPPED = 1 << 26  # bytes of a file that are read until it is mapped anew, and their pages are no longer this process's
 _SMALLER = 2.0**-20  # exact but for the smallest floats, which share a bin with zero then
 
-Named = Sequence[tuple[str, Callable[[], Any]]]
+Named = Sequence[tuple[str, Any]]
 
 
 def of_module(model: Any) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
@@ -34,7 +35,7 @@ def of_module(model: Any) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
     >>> [(h.path, h.low, h.numel) for h in of_module(layer)[0]]
     [('', 1.0, 2), ('weight', 1.0, 2)]
     """
-    return _histograms([(name, partial(_same, parameter)) for name, parameter in model.named_parameters()])
+    return _histograms(list(model.named_parameters()))
 
 
 def of_file(path: Path) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
@@ -45,39 +46,110 @@ def of_file(path: Path) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
     return _histograms([(name, there[name]) for name in kept if name in there])
 
 
-def readers(target: Any) -> Mapping[str, Callable[[], Any]]:
-    """What gives the tensor of each path of a module, a state dict, or a `.safetensors` file or index: read when it is
-    called."""
+def tensors(target: Any) -> Mapping[str, Any]:
+    """The tensors of a module, a state dict, or a `.safetensors` file or index by path; those of files are `Stored`."""
     if isinstance(target, str | os.PathLike):
         return _of_file(Path(target).expanduser())
     if isinstance(target, Mapping):
-        return {name: partial(_same, tensor) for name, tensor in target.items()}
-    named = [*target.named_parameters(remove_duplicate=False), *target.named_buffers(remove_duplicate=False)]
-    return {name: partial(_same, tensor) for name, tensor in named}
+        return target
+    return dict([*target.named_parameters(remove_duplicate=False), *target.named_buffers(remove_duplicate=False)])
 
 
-def _of_file(path: Path) -> Mapping[str, Callable[[], Any]]:
-    opened = need("safetensors", extra="files").safe_open
+class Stored:
+    """A tensor of a file: what is indexed is read then.
+
+    >>> import tempfile, torch
+    >>> from safetensors.torch import save_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file({"w": torch.arange(6.0).reshape(3, 2)}, f"{folder}/a.safetensors")
+    ...     w = tensors(f"{folder}/a.safetensors")["w"]
+    ...     w.shape, w[1:2].tolist()
+    ((3, 2), [[2.0, 3.0]])
+    """
+
+    def __init__(self, shard: _Shard, name: str) -> None:
+        self._shard, self._name = shard, name
+        held = shard.open().get_slice(name)
+        self.shape: tuple[int, ...] = tuple(held.get_shape())
+        self.is_complex: bool = held.get_dtype().startswith("C")
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._shard.read(self._name, at)
+
+
+class _Shard:
+    """A `.safetensors` file, mapped into memory and read where a tensor is indexed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file, self._nbytes = path, None, 0
+
+    def open(self) -> Any:
+        if self._file is None:
+            self._file = need("safetensors", extra="files").safe_open(str(self._path), framework="pt")
+        return self._file
+
+    def read(self, name: str, at: Any) -> Any:
+        if self._nbytes > _MAPPED:
+            self._file, self._nbytes = None, 0
+        file = self.open()
+        found = file.get_slice(name)[at] if at else file.get_tensor(name)  # of a scalar there is no slice
+        self._nbytes += found.nbytes
+        return found
+
+
+def _of_file(path: Path) -> Mapping[str, Stored]:
     need("torch", extra="torch")
-    found: dict[str, Callable[[], Any]] = {}
-    for shard in _shards(path):
-        file = opened(str(shard), framework="pt")
-        found |= {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    found: dict[str, Stored] = {}
+    for place in _shards(path):
+        shard = _Shard(place)
+        found |= {name: Stored(shard, name) for name in shard.open().keys()}  # noqa: SIM118  # no mapping
     return found
 
 
-def _same(tensor: Any) -> Any:
-    return tensor
+def spans(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """What to index a tensor of that shape with, one after the other, for pieces of at most `PIECE` elements.
+
+    >>> list(spans((3, PIECE // 2)))
+    [(slice(0, 2, None),), (slice(2, 4, None),)]
+    """
+    if not shape:
+        yield ()
+        return
+    inner = prod(shape[1:])
+    most = PIECE // inner if inner else PIECE
+    if most:
+        yield from ((slice(start, start + most),) for start in range(0, shape[0], most))
+        return
+    for i in range(shape[0]):
+        yield from ((slice(i, i + 1), *rest) for rest in spans(shape[1:]))
 
 
 def numbers_of(tensor: Any) -> Any | None:
-    """The tensor with its values as they are to be read; `None` of a meta, lazy or complex tensor, and of a subclass
-    that hides them."""
+    """What gives the values as they are to be read, when it is indexed; of a quantised tensor those that it stands for.
+    `None` of a meta, lazy or complex tensor, and of a subclass that hides them."""
     import torch
 
-    if tensor.is_meta or torch.nn.parameter.is_lazy(tensor) or tensor.is_complex() or not _plain(tensor):
+    if isinstance(tensor, Stored):
+        return None if tensor.is_complex else tensor
+    if tensor.is_meta or torch.nn.parameter.is_lazy(tensor) or tensor.is_complex():
+        return None
+    if not _plain(tensor):
+        tensor = _dequantized(tensor)
+    if tensor is None:
         return None
     return tensor.dequantize() if tensor.is_quantized else tensor.detach()
+
+
+def _dequantized(tensor: Any) -> Any | None:
+    """What a wrapper of packed parts stands for, as those of torchao do; `None` where it does not say."""
+    dequantize = getattr(type(tensor), "dequantize", None)
+    if not hasattr(type(tensor), "__tensor_flatten__") or dequantize is None:
+        return None
+    try:
+        found = dequantize(tensor)
+    except (TypeError, RuntimeError, NotImplementedError):  # torch's own method, which the class does not implement
+        return None
+    return found if _plain(found) and found.shape == tensor.shape else None
 
 
 def _shards(path: Path) -> list[Path]:
@@ -101,7 +173,7 @@ def _histograms(named: Named) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
     unread: list[str] = []
     with torch.no_grad():
         for path, tensor in named:
-            pieces = _pieces(tensor())
+            pieces = _pieces(tensor)
             if pieces is None:
                 unread.append(path)
             else:
@@ -118,7 +190,7 @@ def _histograms(named: Named) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
             if low > high:  # no finite value
                 found.append(Histogram(path, 0.0, 0.0, (), nan, infinite))
                 continue
-            for piece in _pieces(tensor()) or ():
+            for piece in _pieces(tensor) or ():
                 known = piece[piece.isfinite()]
                 _count(known, low, high, counts)
                 _count(known, *whole, together)
@@ -136,13 +208,12 @@ def _pieces(tensor: Any) -> Iterator[Any] | None:
     known = numbers_of(tensor)
     if known is None:
         return None
-    flat = known.reshape(-1)
-    double = flat.dtype in (torch.float64, torch.int32, torch.int64)
 
     def each() -> Iterator[Any]:
-        for start in range(0, flat.numel(), PIECE):
-            piece = flat[start : start + PIECE]
-            yield piece.double() if double and piece.device.type != "mps" else piece.float()
+        for at in spans(known.shape):
+            piece = known[at].reshape(-1)
+            double = piece.dtype in (torch.float64, torch.int32, torch.int64) and piece.device.type != "mps"
+            yield piece.double() if double else piece.float()
 
     return each()
 
