@@ -543,6 +543,24 @@ def test_memory_is_bounded_over_many_observes(monkeypatch: pytest.MonkeyPatch):
     assert [note.code for note in watched.history.notes] == ["history-thinned"]
 
 
+def test_histograms_are_kept_of_fewer_looks(monkeypatch: pytest.MonkeyPatch):
+    """Four looks of two histograms; the numbers beside them stay of all, and the updates with them."""
+    monkeypatch.setattr(kept_module, "HISTOGRAMS", 8)
+    model = nn.Linear(3, 1)
+    watched = numel.monitor(model, every=2)
+    for step in range(40):
+        watched.observe(step)
+    values = watched.history.values
+    looks = [each for each in values if each.by("weight")]
+    assert [each.step for each in looks] == list(range(0, 40, 2))
+    drawn = [each.step for each in looks if all(one.histogram is not None for one in each.statistics)]
+    bare = [each.step for each in looks if all(one.histogram is None for one in each.statistics)]
+    assert (len(drawn), drawn[0], drawn[-1], len(bare)) == (4, 0, 38, 16)
+    assert all(one.norm is not None for each in looks for one in each.statistics)
+    assert [each.step for each in values if each.by("update")] == [step + 1 for step in range(0, 39, 2)]
+    assert [note.text for note in watched.history.notes] == ["of each 8 looks' histograms one is kept, and the newest"]
+
+
 def test_what_is_kept_has_an_end_of_each_kind(monkeypatch: pytest.MonkeyPatch):
     for name, most in (("SAMPLES", 10), ("CHANGES", 20), ("ALARMS", 5)):
         monkeypatch.setattr(kept_module, name, most)

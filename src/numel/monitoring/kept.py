@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from numel.facts import Alarm, Note, Sample, Seen, Values
 
 SAMPLES = 10_000
 CHANGES = 100_000
 STATISTICS = 100_000
+HISTOGRAMS = 5_000  # of them have one: it is ten times as large as all the rest of a statistic
 ALARMS = 10_000
 
 T = TypeVar("T")
@@ -88,6 +89,19 @@ class _Look:
         return sum(len(each.statistics) for each in self.values)
 
 
+def _histograms(seen: Values) -> int:
+    return sum(each.histogram is not None for each in seen.statistics)
+
+
+def _bare(seen: Values) -> Values:
+    """The same without histograms."""
+    return replace(seen, statistics=tuple(replace(each, histogram=None) for each in seen.statistics))
+
+
+def _of_update(seen: Values) -> bool:
+    return all(each.of == "update" for each in seen.statistics)
+
+
 class Kept:
     """Everything that a monitor saw, or the lines that it wrote, as far as there is room.
 
@@ -101,6 +115,7 @@ class Kept:
     def __init__(self) -> None:
         self._samples: Thinned[Sample] = Thinned(SAMPLES, lambda each: 1)
         self._looks: Thinned[_Look] = Thinned(STATISTICS, lambda each: each.size or 1)
+        self._drawn: Thinned[Values] = Thinned(HISTOGRAMS, _histograms)  # looks with their histograms
         self._changes: deque[Seen] = deque(maxlen=CHANGES)
         self._alarms: deque[Alarm] = deque(maxlen=ALARMS)
         self._older = {"changes": 0, "alarms": 0}
@@ -120,8 +135,11 @@ class Kept:
                 self._older["alarms"] += len(self._alarms) == ALARMS
                 self._alarms.append(seen)
             case Values():
+                if _histograms(seen):
+                    self._drawn.add(seen)
+                    seen = _bare(seen)
                 newest = self._looks.newest
-                if newest is not None and all(each.of == "update" for each in seen.statistics):
+                if newest is not None and _of_update(seen):
                     self._looks.replace_newest(_Look((*newest.values, seen)))
                 else:
                     self._looks.add(_Look((seen,)))
@@ -130,6 +148,7 @@ class Kept:
         """Forget what was seen from that step on: a run that went on from a checkpoint does it again."""
         gone = self._samples.drop(lambda each: each.step >= step)
         gone += self._looks.drop(lambda each: each.values[0].step >= step)
+        self._drawn.drop(lambda each: each.step >= step)
         newest = self._looks.newest
         if newest is not None and newest.values[-1].step >= step:
             self._looks.replace_newest(_Look(tuple(each for each in newest.values if each.step < step)))
@@ -163,7 +182,10 @@ class Kept:
     @property
     def values(self) -> tuple[Values, ...]:
         """The values of the looks."""
-        return tuple(values for look in self._looks for values in look.values)
+        drawn = {each.step: each for each in self._drawn}
+        return tuple(
+            each if _of_update(each) else drawn.get(each.step, each) for look in self._looks for each in look.values
+        )
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
@@ -178,8 +200,12 @@ class Kept:
             if n := self._older[name]:
                 text = f"the {n:,} oldest {name} are left out: a history keeps the newest {most:,}"
                 said.append(Note("history-shortened", "info", text))
-        for what, thinned in (("change of the totals", self._samples), ("look at the values", self._looks)):
-            if thinned.stride > 1:
-                text = f"of each {thinned.stride} only one {what} is kept, and the newest"
+        thinned: tuple[tuple[str, Thinned[Any]], ...] = (
+            ("changes of the totals", self._samples), ("looks at the values", self._looks),
+            ("looks' histograms", self._drawn),
+        )  # fmt: skip
+        for what, held in thinned:
+            if held.stride > 1:
+                text = f"of each {held.stride} {what} one is kept, and the newest"
                 said.append(Note("history-thinned", "info", text))
         return tuple(said)
