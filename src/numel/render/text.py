@@ -134,7 +134,10 @@ def _exact(value: float) -> str:
         return f"{Decimal(value):.3e}"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if abs(value) >= 1000:
+        return f"{value:,.1f}"
+    text = f"{value:.4g}"
+    return text if not text.lstrip("-").isdigit() else f"{value:#.4g}".rstrip(".")  # about one is 1.000, and not 1
 
 
 def _scaled(value: float, base: int, suffixes: tuple[str, ...]) -> str:

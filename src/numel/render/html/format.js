@@ -34,7 +34,8 @@ function general(value, digits = 4) {
     return `${short}e${sign}${String(Math.abs(power)).padStart(2, "0")}`;
   }
   const plain = Number(text).toFixed(Math.max(0, digits - 1 - power));
-  return plain.includes(".") ? plain.replace(/\.?0+$/, "") : plain;
+  const short = plain.includes(".") ? plain.replace(/\.?0+$/, "") : plain;
+  return short.includes(".") ? short : plain; // about one is 1.000, and not 1
 }
 
 function grouped(text) {
