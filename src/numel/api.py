@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numel import collector
 from numel.errors import InputsError, SchemaError, TargetError
-from numel.facts import Note, Snapshot, Totals
+from numel.facts import Note, Snapshot, Totals, listed
 from numel.facts.trace import Trace
-from numel.results import Comparison, Following, Histories, History, Report, Result, Watch, from_saved
-from numel.results.comparison import FIGURES
 from numel.sources.bytes import printable
 from numel.sources.targets import Resolved, resolve
 
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from numel.document import ChartKind
     from numel.facts.inputs import Inputs
+    from numel.results import Comparison, Histories, History, Report, Result, Watch
     from numel.tracing import Training
 
 __all__ = ["compare", "count", "formula", "load", "monitor", "plot", "read", "summary", "trace"]
@@ -101,6 +100,8 @@ def _summarised(
     loss: Callable[[Any], Any] | None = None, optimizer: Any = None, every_block: bool = False,
 ) -> Report:  # fmt: skip
     """What `summary` says of a target that was resolved already."""
+    from numel.results import Report
+
     if found.model is None and inputs is not None:
         what = "a saved result, which can not run again" if found.saved is not None else "tensors but no forward"
         raise InputsError(f"{printable(str(target))}: {what}; leave the inputs out")
@@ -131,6 +132,8 @@ def read(
     >>> [(h.path, h.numel) for h in read(torch.nn.Linear(3, 2), values=True).histograms]
     [('', 8), ('weight', 6), ('bias', 2)]
     """
+    from numel.results import Report
+
     found = resolve(target, options=options, trust_remote_code=trust_remote_code)
     if found.saved is not None:
         saved = _report(found.saved)
@@ -194,6 +197,9 @@ def compare(
     >>> found.identical, [(c.kind, c.path, c.before, c.after) for c in found.changes]
     (False, [('reshaped', 'weight', (2, 3), (4, 3)), ('reshaped', 'bias', (2,), (4,))])
     """
+    from numel.results import Comparison, Report
+    from numel.results.comparison import FIGURES
+
     targets = (first, second, *others)
     for what, given in (("names", names), *((metric or {}).items())):
         if given is not None and len(given) != len(targets):
@@ -244,6 +250,8 @@ def _with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
 
 def _read_from(target: Any) -> Any:
     """A module, or the path of a file: what has values."""
+    from numel.results import Report
+
     is_text = isinstance(target, str | os.PathLike)
     place = Path(target).expanduser() if is_text else Path()
     weights = place.is_dir() or (place.is_file() and (place.suffix != ".json" or place.name.endswith(".index.json")))
@@ -255,6 +263,8 @@ def _read_from(target: Any) -> Any:
 
 def _history(target: Any) -> History | None:
     """A history, or the file of one; `None` for everything else."""
+    from numel.results import History
+
     if isinstance(target, History):
         return target
     if not isinstance(target, str | os.PathLike) or Path(target).suffix not in (".json", ".jsonl"):
@@ -273,6 +283,8 @@ def _history(target: Any) -> History | None:
 def _runs(
     targets: Sequence[Any], runs: Sequence[History | None], names: Sequence[str] | None, *, asked: bool
 ) -> Histories:  # fmt: skip
+    from numel.results import Histories
+
     known = [run for run in runs if run is not None]
     if len(known) < len(runs):
         raise InputsError("compare: runs are compared with runs; name histories alone, or models alone")
@@ -285,6 +297,8 @@ def _runs(
 
 def _still(found: Resolved, target: Any) -> Report:
     """A report of what has no forward."""
+    from numel.results import Report
+
     return _report(found.saved) if found.saved is not None else Report(_snapshot(found, target))
 
 
@@ -337,7 +351,7 @@ def trace(
     )
     if report.trace is None:
         raise InputsError("trace: no inputs given, and none are known for this model; say them, as in f32[1,3,224,224]")
-    return Report(report.snapshot, report.trace, "operators")
+    return replace(report, view="operators")
 
 
 def formula(*operators: Any) -> Callable[[F], F]:
@@ -383,11 +397,14 @@ def monitor(model: Any, sink: Any = None, every: int | None = None, optimizer: A
     """
     if not callable(getattr(model, "named_modules", None)):
         raise TargetError(f"monitor: {type(model).__name__}; expected a live torch.nn.Module")
+    from numel.results import Watch
+
     return Watch(model, sink, every, optimizer)
 
 
 def load(path: str | os.PathLike[str]) -> Result:
-    """A result that `save` wrote as `.json`, of this version or an older one. Needs no torch.
+    """A result that `save` wrote as `.json`, of this version or an older one, or a monitor's `.jsonl` as its history.
+    Needs no torch.
 
     Raises `TargetError` for a file that can not be read and `SchemaError` for one that holds no result.
     """
@@ -404,11 +421,15 @@ def load(path: str | os.PathLike[str]) -> Result:
         raise TargetError(f"{printable(place)}: {reason}; expected a result that numel saved") from error
     except RecursionError as error:
         raise SchemaError(f"{printable(place)}: nested too deep; expected a result that numel saved") from error
+    from numel.results import from_saved
+
     return from_saved(saved, printable(place))
 
 
 def _run(place: Path) -> History:
     """The lines that a monitor wrote, as the history that it had."""
+    from numel.results import Following
+
     with Following(place, printable(place)) as run:
         run.grew()
         return run.now()
@@ -416,6 +437,8 @@ def _run(place: Path) -> History:
 
 def _report(path: Path) -> Report:
     """A saved report; no other result has layers and tensors."""
+    from numel.results import Report
+
     result = load(path)
     if not isinstance(result, Report):
         what = type(result).__name__.lower()
@@ -425,21 +448,21 @@ def _report(path: Path) -> Report:
 
 def _with_values(found: Resolved, target: Any, snapshot: Snapshot) -> Report:
     """The tensors with histograms of their values; a note names those that hide theirs."""
+    from numel.results import Report
     from numel.sources import values
 
     if found.built:
         raise TargetError(f"{printable(str(target))}: a model without weights; name a file of them, or a live module")
     if found.model is not None:
         histograms, unread = values.of_module(found.model)
-    elif isinstance(target, str | os.PathLike):
-        histograms, unread = values.of_file(Path(target).expanduser())
+    elif isinstance(target, str | os.PathLike | Mapping):
+        histograms, unread = values.of_tensors(target, snapshot)
     else:
         raise TargetError("values: a Snapshot has none; give the module or the file that it came from")
     if not histograms:
         raise TargetError(f"{printable(str(target))[:80]}: no values to read; its parameters are not allocated")
     if unread:
-        more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
-        text = f"the values of {', '.join(unread[:3])}{more} can not be read, and are in no histogram"
+        text = f"the values of {listed(unread)} can not be read, and are in no histogram"
         snapshot = replace(snapshot, notes=(*snapshot.notes, Note("values-unread", "warning", text, unread[0])))
     return Report(snapshot, None, "tensors", histograms)
 

@@ -264,6 +264,13 @@ def test_values_of_files_are_read_by_piece(tmp_path: Path, monkeypatch: pytest.M
     assert list(found["a.weight"].counts) == counts.tolist()
 
 
+def test_values_of_a_state_dict_are_those_of_its_model():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2))
+    model[2].bias = model[0].bias
+    expected = numel.read(model, values=True).histograms
+    assert numel.read(model.state_dict(), values=True).histograms == expected
+
+
 def test_values_that_are_not_there_are_said():
     for model in (torch.nn.Linear(3, 2, device="meta"), torch.nn.LazyLinear(3)):
         with pytest.raises(TargetError, match="no values to read"):

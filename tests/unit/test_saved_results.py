@@ -34,7 +34,8 @@ from numel.facts import (
     dtype,
 )
 from numel.facts.schema import SCHEMA, upgraded
-from numel.results import Comparison, Count, Explanation, Formulas, History, Report, Result, from_saved
+from numel.results import Comparison, Count, Explanation, Formulas, History, Report, from_saved
+from numel.views import Viewable
 
 SCHEMA_FILE = Path(numel.__file__).parent / "facts" / "schema.json"
 F32 = dtype("f32")
@@ -61,7 +62,7 @@ VALUES = (
 ALARM = Alarm(0, 1.5, Note("not-finite", "error", "the gradient has 1 NaN and 1 infinity", "w"))
 NOTE = Note("history-thinned", "info", "of each 2 only one look at the values is kept, and the newest")
 
-RESULTS: dict[str, Result] = {
+RESULTS: dict[str, Viewable] = {
     "report": report(),
     "tensors": Report(report().snapshot, None, "tensors"),
     "count": Count("m", Totals(params=6, trainable=6, nbytes=24), (Note("a", "info", "b"),), guessed=True),
@@ -76,7 +77,7 @@ RESULTS: dict[str, Result] = {
 
 
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
-def test_what_is_saved_is_read_back_and_shows_the_same(result: Result, tmp_path: Path):
+def test_what_is_saved_is_read_back_and_shows_the_same(result: Viewable, tmp_path: Path):
     result.save(tmp_path / "r.json")
     again = numel.load(tmp_path / "r.json")
     assert type(again) is type(result)
@@ -86,7 +87,7 @@ def test_what_is_saved_is_read_back_and_shows_the_same(result: Result, tmp_path:
 
 
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
-def test_what_is_saved_is_as_the_schema_says(result: Result):
+def test_what_is_saved_is_as_the_schema_says(result: Viewable):
     schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -97,7 +98,7 @@ def test_what_is_saved_is_as_the_schema_says(result: Result):
     assert not validator.is_valid(saved)
 
 
-def older(result: Result) -> dict[str, Any]:
+def older(result: Viewable) -> dict[str, Any]:
     """The result as schema 1 had it: all but reports without facts."""
     saved: dict[str, Any] = json.loads(result.text("json")) | {"schema": 1}
     if saved["kind"] == "report":

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from numel.facts import Note, Statistics
+from numel.facts import Note, Statistics, listed
 
 RUNNING = 3  # looks in a row until what may be chance is said
 TIMES = 100  # the usual norm
@@ -99,8 +99,7 @@ class Alarms:
         """What can not be read, in one note."""
         found: Found = {}
         if unread:
-            more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
-            text = f"the values of {', '.join(unread[:3])}{more} can not be read, and are in no statistics"
+            text = f"the values of {listed(unread)} can not be read, and are in no statistics"
             found["values-unread", ""] = Note("values-unread", "info", text)
         return self._new("unread", found)
 

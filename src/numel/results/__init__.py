@@ -1,41 +1,50 @@
-"""What a user holds: frozen facts, and everything that is derived from them when it is asked for."""
+"""What a user holds: frozen facts, and everything that is derived from them when it is asked for. Each is loaded when
+it is first used: a count needs nothing of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from numel.errors import SchemaError
 from numel.facts.codec import shown
 from numel.facts.schema import upgraded
-from numel.results.comparison import Comparison
-from numel.results.count import Count
-from numel.results.explanation import Explanation
-from numel.results.formulas import Formulas
-from numel.results.histories import Histories
-from numel.results.history import Following, History, Watch
-from numel.results.report import Report
 
-__all__ = ["Comparison", "Count", "Explanation", "Following", "Formulas", "Histories", "History", "Report", "Result",
-           "Watch", "from_saved"]  # fmt: skip
+if TYPE_CHECKING:
+    from numel.results.comparison import Comparison
+    from numel.results.count import Count
+    from numel.results.explanation import Explanation
+    from numel.results.formulas import Formulas
+    from numel.results.histories import Histories
+    from numel.results.history import History
+    from numel.results.report import Report
+    from numel.results.watch import Following, Watch
 
-Result = Report | Comparison | Count | Explanation | Formulas | Histories | History
-_READERS: Mapping[str, Callable[[Mapping[str, Any], str], Result]] = {
-    "report": Report.from_saved,
-    "comparison": Comparison.from_saved,
-    "count": Count.from_saved,
-    "explanation": Explanation.from_saved,
-    "formulas": Formulas.from_saved,
-    "histories": Histories.from_saved,
-    "history": History.from_saved,
-}
+    Result: TypeAlias = Report | Comparison | Count | Explanation | Formulas | Histories | History
+
+__all__ = ["Comparison", "Count", "Explanation", "Following", "Formulas", "Histories", "History", "Report", "Watch",
+           "from_saved"]  # fmt: skip
+
+_KINDS = {"report": "Report", "comparison": "Comparison", "count": "Count", "explanation": "Explanation",
+          "formulas": "Formulas", "histories": "Histories", "history": "History"}  # fmt: skip
+_HOME = {name: f"numel.results.{kind}" for kind, name in _KINDS.items()}
+_HOME |= dict.fromkeys(("Following", "Watch"), "numel.results.watch")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'numel.results' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
 
 
 def from_saved(saved: Any, where: str) -> Result:
     """The result that its `saved()` described, whatever schema it had. Raises `SchemaError` for anything else."""
     current: Mapping[str, Any] = upgraded(saved, where)
     kind = current.get("kind", "report")
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    if reader is None:
-        raise SchemaError(f"{where}: kind {shown(kind)}; expected one of {', '.join(_READERS)}")
-    return reader(current, where)
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise SchemaError(f"{where}: kind {shown(kind)}; expected one of {', '.join(_KINDS)}")
+    found: Result = __getattr__(_KINDS[kind]).from_saved(current, where)
+    return found

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from numel import analyses
 from numel.document import Block, Callout, Document, Heading, Text
@@ -19,11 +18,8 @@ from numel.facts.codec import (
     encode_values,
 )
 from numel.facts.schema import SCHEMA
-from numel.monitoring import Monitor
-from numel.monitoring.sinks import Reader
 from numel.views import Viewable, takes_none
 
-_PIECE = 1 << 20  # characters at once
 _ABOUT = "of the last look; about: samples of up to 65,536 elements stand for large tensors"
 
 
@@ -94,43 +90,3 @@ class History(Viewable):
         samples, changes, values, alarms, notes = decode_history(saved["facts"], where)
         target = saved["facts"].get("target", "")
         return cls(samples, changes, target if isinstance(target, str) else "", values, alarms, notes)
-
-
-class Following:
-    """A file of JSON Lines that is read on as it grows; as a context manager it closes it."""
-
-    def __init__(self, path: Path, where: str) -> None:
-        self._file: IO[str] = path.open(encoding="utf-8", errors="replace")
-        self._reader = Reader(where)
-        self._rest = ""  # of a line that is not whole yet
-
-    def grew(self) -> bool:
-        """Read what is new; whether there was a whole line. Raises `SchemaError` for lines of another kind."""
-        new = False
-        while piece := self._file.read(_PIECE):
-            lines = (self._rest + piece).split("\n")
-            self._rest = lines.pop()
-            self._reader.feed(lines)
-            new = new or bool(lines)
-        return new
-
-    def now(self) -> History:
-        """What was seen so far. Raises `SchemaError` where nothing that was read belongs to a history."""
-        kept, notes = self._reader.kept, self._reader.notes()
-        return History(kept.samples, kept.changes, self._reader.target, kept.values, kept.alarms, notes)
-
-    def __enter__(self) -> Following:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-class Watch(Monitor):
-    """A monitor with the history of what it saw."""
-
-    @property
-    def history(self) -> History:
-        """What was seen so far."""
-        kept = self.kept
-        return History(self.samples, kept.changes, self.target, kept.values, kept.alarms, kept.notes)

@@ -12,7 +12,7 @@ from typing import Any
 
 from numel.errors import TargetError
 from numel.extras import need
-from numel.facts import Histogram
+from numel.facts import Histogram, Snapshot
 from numel.sources import files
 from numel.sources.bytes import printable
 
@@ -38,11 +38,12 @@ def of_module(model: Any) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
     return _histograms(list(model.named_parameters()))
 
 
-def of_file(path: Path) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
-    """The same of a `.safetensors` file or the shards of an index; the tensors that are guessed to be parameters, or of
-    unknown role. Raises `MissingExtra` without safetensors and torch."""
-    kept = [record.path for record in files.read(path).tensors if record.role in ("parameter", "unknown")]
-    there = _of_file(path)
+def of_tensors(target: Any, snapshot: Snapshot) -> tuple[tuple[Histogram, ...], tuple[str, ...]]:
+    """The same of a state dict, a `.safetensors` file or the shards of an index: of the tensors that its `snapshot`
+    guesses to be parameters, or of unknown role, each once. Raises `MissingExtra` without safetensors and torch."""
+    there = tensors(target)
+    kept = [record.path for record in snapshot.tensors
+            if record.role in ("parameter", "unknown") and record.alias_of is None]  # fmt: skip
     return _histograms([(name, there[name]) for name in kept if name in there])
 
 
