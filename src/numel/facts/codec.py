@@ -6,30 +6,22 @@ repeats few specs very often, so `specs` and `names` are tables and records hold
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
-from math import isfinite, prod
-from typing import Any, NoReturn, TypeVar, get_args
+from math import isfinite
+from typing import Any
 
-from numel.errors import SchemaError
-from numel.facts.change import Change, ChangeKind, State
+from numel.facts import plain
 from numel.facts.difference import ValueDifference
 from numel.facts.dtype import DType, Kind
 from numel.facts.histogram import Histogram
-from numel.facts.history import Alarm, Sample, Seen, Values
 from numel.facts.note import Level, Note
+from numel.facts.plain import Json
 from numel.facts.provenance import Provenance
 from numel.facts.snapshot import Attribute, ModuleRecord, Snapshot
-from numel.facts.statistics import Statistics
 from numel.facts.tensor import Part, Role, TensorRecord
 from numel.facts.totals import Totals
 from numel.facts.trace import CallRecord, EventKind, Failure, MemoryEvent, Mode, OpRecord, Phase, TensorSpec, Trace
-
-Json = Any
-T = TypeVar("T")
-
-_LARGEST = 2**64  # no tensor has as many elements or bytes; integers without a bound might not even print
 
 
 def encode(
@@ -59,7 +51,7 @@ def decode(facts: Any, where: str = "saved result") -> tuple[Snapshot, Trace | N
 
     What this returns can be counted and shown without further checks: sizes are sizes, indexes lead somewhere.
     """
-    with taken(where):
+    with plain.taken(where):
         reader = _Reader(facts)
         snapshot = reader.snapshot(facts["snapshot"])
         trace = reader.trace(facts["trace"]) if "trace" in facts else None
@@ -73,8 +65,8 @@ def decode_histograms(facts: Any, where: str = "saved result") -> tuple[Histogra
     >>> decode_histograms(encode(Snapshot(), histograms=(w,))) == (w,)
     True
     """
-    with taken(where):
-        return tuple(_read_histogram(*each) for each in facts.get("histograms", ()))
+    with plain.taken(where):
+        return tuple(decode_histogram(*each) for each in facts.get("histograms", ()))
 
 
 def encode_differences(found: Sequence[ValueDifference]) -> list[Json]:
@@ -89,7 +81,7 @@ def decode_differences(facts: Any, where: str = "saved result") -> tuple[ValueDi
     >>> decode_differences(encode_differences([w])) == (w,)
     True
     """
-    with taken(where):
+    with plain.taken(where):
         return tuple(_difference(*each) for each in facts)
 
 
@@ -98,9 +90,9 @@ def _difference(
     odd: Json, differing: Json,
 ) -> ValueDifference:  # fmt: skip
     return ValueDifference(
-        _text(first), _text(second), float(max_abs), float(max_rel), float(length), float(relative),
-        None if cosine is None else float(cosine), None if rank is None else _whole(rank), _whole(odd),
-        _whole(differing),
+        plain.text(first), plain.text(second), float(max_abs), float(max_rel), float(length), float(relative),
+        None if cosine is None else float(cosine), None if rank is None else plain.whole(rank), plain.whole(odd),
+        plain.whole(differing),
     )  # fmt: skip
 
 
@@ -108,127 +100,15 @@ def _float(value: Any) -> Json:
     return repr(value) if isinstance(value, float) and not isfinite(value) else value
 
 
-def encode_sample(sample: Sample) -> Json:
-    """Totals at a step as JSON values."""
-    return [sample.step, sample.time, asdict(sample.totals)]
-
-
-def encode_seen(seen: Seen) -> Json:
-    """A change at a step as JSON values."""
-    states = (list(each) if isinstance(each, tuple) else each for each in (seen.change.before, seen.change.after))
-    return [seen.step, seen.time, seen.change.kind, seen.change.path, *states]
-
-
-def encode_values(values: Values) -> Json:
-    """Statistics at a step as JSON values."""
-    return [values.step, values.time, [_statistics(each) for each in values.statistics]]
-
-
-def encode_alarm(alarm: Alarm) -> Json:
-    """An alarm at a step as JSON values."""
-    return [alarm.step, alarm.time, *_note(alarm.note)]
-
-
-def encode_notes(notes: Sequence[Note]) -> list[Json]:
-    """Notes as JSON values."""
-    return [_note(each) for each in notes]
-
-
-def decode_history(
-    facts: Any, where: str = "saved result"
-) -> tuple[tuple[Sample, ...], tuple[Seen, ...], tuple[Values, ...], tuple[Alarm, ...], tuple[Note, ...]]:
-    """A history again: {"samples": […], "changes": […], "values": […], "alarms": […], "notes": […]}; the last three may
-    be missing. Raises as `decode` does.
-
-    >>> seen = Seen(3, 0.5, Change("reshaped", "w", (2,), (3,)))
-    >>> decode_history({"samples": [], "changes": [encode_seen(seen)]})[1] == (seen,)
-    True
-    """
-    with taken(where):
-        return (
-            tuple(_read_sample(*each) for each in facts["samples"]),
-            tuple(_read_seen(*each) for each in facts["changes"]),
-            tuple(_read_values(*each) for each in facts.get("values", ())),
-            tuple(_read_alarm(*each) for each in facts.get("alarms", ())),
-            tuple(_read_note(*each) for each in facts.get("notes", ())),
-        )
-
-
-def decode_line(held: Mapping[str, Any], where: str = "saved result") -> Sample | Seen | Values | Alarm | None:
-    """What a line of a history that grows holds; `None` where that is something else. Raises as `decode` does.
-
-    >>> alarm = Alarm(7, 0.5, Note("dead", "warning", "no gradient", "w"))
-    >>> decode_line({"alarm": encode_alarm(alarm)}) == alarm
-    True
-    """
-    with taken(where):
-        if "sample" in held:
-            return _read_sample(*held["sample"])
-        if "change" in held:
-            return _read_seen(*held["change"])
-        if "values" in held:
-            return _read_values(*held["values"])
-        if "alarm" in held:
-            return _read_alarm(*held["alarm"])
-    return None
-
-
-def _read_sample(step: Json, time: Json, totals: Json) -> Sample:
-    return Sample(_whole(step), _real(time), Totals(**{name: _whole(value) for name, value in totals.items()}))
-
-
-def _read_seen(step: Json, time: Json, kind: Json, path: Json, before: Json, after: Json) -> Seen:
-    change = Change(_one_of(ChangeKind, kind), _text(path), _state(before), _state(after))
-    return Seen(_whole(step), _real(time), change)
-
-
-def _read_values(step: Json, time: Json, statistics: Json) -> Values:
-    return Values(_whole(step), _real(time), tuple(_read_statistics(*each) for each in statistics))
-
-
-def _read_alarm(step: Json, time: Json, *note: Json) -> Alarm:
-    return Alarm(_whole(step), _real(time), _read_note(*note))
-
-
-def _statistics(s: Statistics) -> Json:
-    """The path once: a histogram is of the tensor that it stands beside."""
-    h = s.histogram
-    bins = None if h is None else [h.low, h.high, list(h.counts), h.nan, h.infinite]
-    return [s.path, s.of, s.numel, s.seen, s.norm, s.mean, s.std, s.absmax, s.zeros, s.nan, s.infinite, s.ratio, bins]
-
-
-def _read_statistics(
-    path: Json, of: Json, numel: Json, seen: Json, norm: Json, mean: Json, std: Json, absmax: Json, zeros: Json,
-    nan: Json, infinite: Json, ratio: Json, bins: Json,
-) -> Statistics:  # fmt: skip
-    return Statistics(
-        _text(path), _text(of), _whole(numel), _whole(seen), _known(norm), _known(mean), _known(std), _known(absmax),
-        _real(zeros), _whole(nan), _whole(infinite), _known(ratio),
-        None if bins is None else _read_histogram(path, *bins),
-    )  # fmt: skip
-
-
-def _read_histogram(path: Json, low: Json, high: Json, counts: Json, nan: Json, infinite: Json) -> Histogram:
-    return Histogram(
-        _text(path), _real(low), _real(high), tuple([_whole(n) for n in counts]), _whole(nan), _whole(infinite)
-    )  # fmt: skip
-
-
-def _known(value: Json) -> float | None:
-    return None if value is None else _real(value)
-
-
-def _state(value: Json) -> State:
-    if isinstance(value, list):
-        return _sizes(value)
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    _damaged(value, "a shape, a word or a flag")
+def decode_histogram(path: Json, low: Json, high: Json, counts: Json, nan: Json, infinite: Json) -> Histogram:
+    """A histogram of its fields in order. Raises `ValueError`."""
+    bins = tuple([plain.whole(n) for n in counts])
+    return Histogram(plain.text(path), plain.real(low), plain.real(high), bins, plain.whole(nan), plain.whole(infinite))
 
 
 def encode_count(target: str, totals: Totals, notes: Sequence[Note], guessed: bool) -> dict[str, Json]:
     """A count as JSON values."""
-    return {"target": target, "totals": asdict(totals), "notes": [_note(n) for n in notes], "guessed": guessed}
+    return {"target": target, "totals": asdict(totals), "notes": [encode_note(n) for n in notes], "guessed": guessed}
 
 
 def decode_count(facts: Any, where: str = "saved result") -> tuple[str, Totals, tuple[Note, ...], bool]:
@@ -237,23 +117,10 @@ def decode_count(facts: Any, where: str = "saved result") -> tuple[str, Totals, 
     >>> decode_count(encode_count("m", Totals(params=6), (), False))[1].params
     6
     """
-    with taken(where):
-        totals = Totals(**{name: _whole(value) for name, value in facts["totals"].items()})
-        return _text(facts["target"]), totals, tuple(_read_note(*n) for n in facts["notes"]), _flag(facts["guessed"])
-
-
-@contextmanager
-def taken(where: str) -> Iterator[None]:
-    """What goes wrong inside is a damaged file, said in one line."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        text = str(error) if str(error).isprintable() else ascii(str(error))
-        raise SchemaError(
-            f"{where}: damaged facts ({type(error).__name__}: {text[:200]}); expected what numel's save() wrote"
-        ) from error
-
-
+    with plain.taken(where):
+        totals = Totals(**{name: plain.whole(value) for name, value in facts["totals"].items()})
+        notes = tuple(decode_note(*n) for n in facts["notes"])
+        return plain.text(facts["target"]), totals, notes, plain.flag(facts["guessed"])
 
 
 class _Writer:
@@ -267,7 +134,7 @@ class _Writer:
             "modules": [self._module(m) for m in s.modules],
             "tensors": [self._tensor(t) for t in s.tensors],
             "provenance": _provenance(s.provenance),
-            "notes": [_note(n) for n in s.notes],
+            "notes": [encode_note(n) for n in s.notes],
         }
 
     def _dtype(self, d: DType) -> int:
@@ -319,7 +186,7 @@ class _Writer:
                 for o in t.ops
             ],
             "events": [[e.kind, e.op, e.nbytes, e.category, e.call] for e in t.events],
-            "notes": [_note(n) for n in t.notes],
+            "notes": [encode_note(n) for n in t.notes],
             "provenance": _provenance(t.provenance),
         }  # fmt: skip
         if t.failure is not None:
@@ -361,34 +228,34 @@ class _Reader:
 
     def __init__(self, facts: Any) -> None:
         self.dtypes = [_dtype(*each) for each in facts["dtypes"]]
-        self.specs = [TensorSpec(_sizes(shape), _at(self.dtypes, d)) for shape, d in facts["specs"]]
-        self.names = [_text(name) for name in facts["names"]]
+        self.specs = [TensorSpec(plain.sizes(shape), plain.at(self.dtypes, d)) for shape, d in facts["specs"]]
+        self.names = [plain.text(name) for name in facts["names"]]
 
     def snapshot(self, s: Any) -> Snapshot:
         return Snapshot(
             tuple(self._module(**m) for m in s["modules"]),
             tuple(self._tensor(**t) for t in s["tensors"]),
             _read_provenance(**s["provenance"]),
-            tuple(_read_note(*n) for n in s["notes"]),
+            tuple(decode_note(*n) for n in s["notes"]),
         )
 
     def _module(
         self, path: Json, type: Json, alias_of: Json = None, attributes: Json = None, training: Json = None
     ) -> ModuleRecord:
         return ModuleRecord(
-            _text(path),
-            _text(type),
-            None if alias_of is None else _text(alias_of),
+            plain.text(path),
+            plain.text(type),
+            None if alias_of is None else plain.text(alias_of),
             tuple((name, self._attribute(value)) for name, value in (attributes or {}).items()),
-            None if training is None else _flag(training),
+            None if training is None else plain.flag(training),
         )
 
     def _attribute(self, value: Json) -> Attribute:
         if isinstance(value, list):
-            return tuple([_whole(each, -_LARGEST) for each in value])
+            return tuple([plain.whole(each, -plain.LARGEST) for each in value])
         read = self._value(value)
         if isinstance(read, TensorSpec | dict | complex):
-            _damaged(value, "a number or text")
+            plain.damaged(value, "a number or text")
         return read  # type: ignore[no-any-return]
 
     def _tensor(
@@ -408,19 +275,19 @@ class _Reader:
         inferred: Json = (),
     ) -> TensorRecord:
         return TensorRecord(
-            _text(path),
-            None if shape is None else _sizes(shape),
-            _at(self.dtypes, dtype),
-            _one_of(Role, role),
-            _flag(trainable),
-            _flag(persistent),
-            None if alias_of is None else _text(alias_of),
-            None if storage is None else _whole(storage),
-            None if storage_nbytes is None else _whole(storage_nbytes),
-            None if shard is None else _sizes(shard),
-            tuple(Part(_text(name), _sizes(sizes), _at(self.dtypes, d)) for name, sizes, d in parts),
-            _flag(packed),
-            tuple(_text(name) for name in inferred),
+            plain.text(path),
+            None if shape is None else plain.sizes(shape),
+            plain.at(self.dtypes, dtype),
+            plain.one_of(Role, role),
+            plain.flag(trainable),
+            plain.flag(persistent),
+            None if alias_of is None else plain.text(alias_of),
+            None if storage is None else plain.whole(storage),
+            None if storage_nbytes is None else plain.whole(storage_nbytes),
+            None if shard is None else plain.sizes(shard),
+            tuple(Part(plain.text(name), plain.sizes(sizes), plain.at(self.dtypes, d)) for name, sizes, d in parts),
+            plain.flag(packed),
+            tuple(plain.text(name) for name in inferred),
         )
 
     def trace(self, t: Any) -> Trace:
@@ -429,39 +296,40 @@ class _Reader:
         failure, sampled = t.get("failure"), t.get("sampled")
         return Trace(
             calls=tuple(
-                CallRecord(_text(p), _whole(i), _whole(parent, -1, n), value(a), value(o), _whole(repeat, 1),
-                           *(_one_of(Phase, each) for each in phase))
+                CallRecord(plain.text(p), plain.whole(i), plain.whole(parent, -1, n), value(a), value(o),
+                           plain.whole(repeat, 1), *(plain.one_of(Phase, each) for each in phase))
                 for n, (p, i, parent, a, o, repeat, *phase) in enumerate(t["calls"])
             ),
             ops=tuple(
-                OpRecord(_at(names, op), _whole(call, -1, calls), _several(value(args)), self._pairs(kwargs),
-                         _several(value(outputs)), _one_of(Phase, _at(names, phase)))
+                OpRecord(plain.at(names, op), plain.whole(call, -1, calls), plain.several(value(args)),
+                         self._pairs(kwargs), plain.several(value(outputs)),
+                         plain.one_of(Phase, plain.at(names, phase)))
                 for op, call, args, kwargs, outputs, phase in t["ops"]
             ),
             events=tuple(
-                MemoryEvent(_one_of(EventKind, kind), _whole(op, -1, ops), _whole(nbytes), _text(category),
-                            _whole(call, -1, calls))
+                MemoryEvent(plain.one_of(EventKind, kind), plain.whole(op, -1, ops), plain.whole(nbytes),
+                            plain.text(category), plain.whole(call, -1, calls))
                 for kind, op, nbytes, category, call in t["events"]
             ),
             inputs=value(t["inputs"]),
-            mode=_one_of(Mode, t["mode"]),
-            training=_flag(t["training"]),
-            notes=tuple(_read_note(*n) for n in t["notes"]),
+            mode=plain.one_of(Mode, t["mode"]),
+            training=plain.flag(t["training"]),
+            notes=tuple(decode_note(*n) for n in t["notes"]),
             failure=None if failure is None else self._failure(*failure),
-            sampled=None if sampled is None else _whole(sampled, 0, ops + 1),
-            whole=tuple(_text(path) for path in t.get("whole", ())),
-            phases=tuple(_one_of(Phase, phase) for phase in t.get("phases", ["forward"])),
+            sampled=None if sampled is None else plain.whole(sampled, 0, ops + 1),
+            whole=tuple(plain.text(path) for path in t.get("whole", ())),
+            phases=tuple(plain.one_of(Phase, phase) for phase in t.get("phases", ["forward"])),
             provenance=_read_provenance(**t["provenance"]),
         )  # fmt: skip
 
     def _pairs(self, kwargs: Json) -> tuple[tuple[str, Any], ...]:
-        return tuple((_text(name), self._value(value)) for name, value in kwargs)
+        return tuple((plain.text(name), self._value(value)) for name, value in kwargs)
 
     def _failure(
         self, path: Json, module_type: Json, inputs: Json, error: Json, message: Json, phase: Json = "forward"
     ) -> Failure:  # fmt: skip
-        asked = self._value(inputs)
-        return Failure(_text(path), _text(module_type), asked, _text(error), _text(message), _one_of(Phase, phase))
+        where = plain.text(path), plain.text(module_type), self._value(inputs)
+        return Failure(*where, plain.text(error), plain.text(message), plain.one_of(Phase, phase))
 
     def _value(self, value: Json) -> Any:
         if isinstance(value, list):
@@ -469,23 +337,25 @@ class _Reader:
         if isinstance(value, dict):
             ((kind, inside),) = value.items()
             if kind == "s":
-                return _at(self.specs, inside)
+                return plain.at(self.specs, inside)
             if kind == "m":
                 return {name: self._value(each) for name, each in inside.items()}
             if kind == "f":
-                return float(_text(inside))
+                return float(plain.text(inside))
             if kind == "c":
-                return complex(_text(inside))
-            _damaged(kind, "s, m, f or c")
+                return complex(plain.text(inside))
+            plain.damaged(kind, "s, m, f or c")
         return value
 
 
-def _note(n: Note) -> Json:
+def encode_note(n: Note) -> Json:
+    """A note as JSON values."""
     return [n.code, n.level, n.text, n.path]
 
 
-def _read_note(code: Json, level: Json, text: Json, path: Json) -> Note:
-    return Note(_text(code), _one_of(Level, level), _text(text), _text(path))
+def decode_note(code: Json, level: Json, text: Json, path: Json) -> Note:
+    """A note of its fields in order. Raises `ValueError`."""
+    return Note(plain.text(code), plain.one_of(Level, level), plain.text(text), plain.text(path))
 
 
 def _provenance(p: Provenance) -> Json:
@@ -493,63 +363,9 @@ def _provenance(p: Provenance) -> Json:
 
 
 def _read_provenance(target: Json, kind: Json, versions: Json) -> Provenance:
-    return Provenance(_text(target), _text(kind), tuple((name, _text(each)) for name, each in versions.items()))
-
-
-# ── a JSON value as what it must be ──────────────────────────────────────────────────────────────────────────────────
+    known = tuple((name, plain.text(each)) for name, each in versions.items())
+    return Provenance(plain.text(target), plain.text(kind), known)
 
 
 def _dtype(name: Json, nbytes: Json, numel: Json, kind: Json) -> DType:
-    return DType(_text(name), _whole(nbytes), _whole(numel, 1), _one_of(Kind, kind))
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else _damaged(value, "text")
-
-
-def _flag(value: Json) -> bool:
-    return value if isinstance(value, bool) else _damaged(value, "true or false")
-
-
-def _whole(value: Json, least: int = 0, below: int = _LARGEST) -> int:
-    if type(value) is int and least <= value < below:
-        return value
-    return _damaged(value, f"an integer from {least} below {below}")
-
-
-def _real(value: Json) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
-        return float(value)
-    return _damaged(value, "a finite number")
-
-
-def _sizes(value: Json) -> tuple[int, ...]:
-    sizes = tuple([_whole(each) for each in value]) if isinstance(value, list) else _damaged(value, "a list")
-    return sizes if prod(sizes) < _LARGEST else _damaged(value, f"fewer than {_LARGEST} elements")
-
-
-def _at(table: Sequence[T], index: Json) -> T:
-    return table[_whole(index, 0, len(table))]
-
-
-def _several(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else _damaged(value, "a list")
-
-
-def _one_of(names: Any, value: Json) -> Any:
-    """The value, where it is one of a Literal's."""
-    known = get_args(names)
-    return value if value in known else _damaged(value, " or ".join(known))
-
-
-def _damaged(value: Json, expected: str) -> NoReturn:
-    raise ValueError(f"{shown(value)}; expected {expected}")
-
-
-def shown(value: Json) -> str:
-    """The beginning of a value as it would print; a damaged file can hold pages, and integers that do not print."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        return f"a {type(value).__name__} too large to print"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return DType(plain.text(name), plain.whole(nbytes), plain.whole(numel, 1), plain.one_of(Kind, kind))

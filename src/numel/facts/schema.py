@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from numel.errors import SchemaError
-from numel.facts.codec import shown
+from numel.facts.plain import shown
 
 SCHEMA = 2
 

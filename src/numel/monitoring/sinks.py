@@ -11,7 +11,7 @@ from typing import Any
 
 from numel.errors import InputsError, SchemaError
 from numel.facts import Alarm, Note, Sample, Seen, Values
-from numel.facts.codec import decode_line, encode_alarm, encode_sample, encode_seen, encode_values
+from numel.facts.history_codec import decode_line, encode_alarm, encode_sample, encode_seen, encode_values
 from numel.facts.schema import SCHEMA, upgraded
 from numel.monitoring.kept import Kept
 

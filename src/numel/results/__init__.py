@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from numel.errors import SchemaError
-from numel.facts.codec import shown
+from numel.facts.plain import shown
 from numel.facts.schema import upgraded
 
 if TYPE_CHECKING:

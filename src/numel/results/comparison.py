@@ -12,8 +12,8 @@ from numel.analyses.alignment import Alignment
 from numel.analyses.compare import Figure
 from numel.document import Block, Callout, Document, Heading, Text, marked
 from numel.errors import ViewError
-from numel.facts import Change, Totals, ValueDifference, listed
-from numel.facts.codec import decode_differences, encode_differences, taken
+from numel.facts import Change, Totals, ValueDifference, listed, plain
+from numel.facts.codec import decode_differences, encode_differences
 from numel.facts.schema import SCHEMA
 from numel.results.report import Report
 from numel.views import Viewable, takes_none
@@ -201,12 +201,12 @@ class Comparison(Viewable):
     def from_saved(cls, saved: Mapping[str, Any], where: str) -> Comparison:
         """The comparison again. Raises `SchemaError` for what `saved` did not write."""
         facts = saved["facts"]
-        with taken(where):
-            names = tuple(_text(name) for name in _list(facts["names"]))
-            metrics = {_text(name): tuple(map(float, numbers)) for name, numbers in facts["metrics"].items()}
+        with plain.taken(where):
+            names = tuple(plain.text(name) for name in plain.several(facts["names"]))
+            metrics = {plain.text(name): tuple(map(float, numbers)) for name, numbers in facts["metrics"].items()}
             reports = tuple(Report.from_saved({"facts": each["facts"], **each}, where) for each in facts["reports"])
             values = tuple(decode_differences(each, where) for each in facts.get("values", ()))
-            unread = tuple(tuple(_text(path) for path in paths) for paths in facts.get("unread", ()))
+            unread = tuple(tuple(plain.text(path) for path in paths) for paths in facts.get("unread", ()))
             fit = len(reports) == len(names) >= 2 and all(len(numbers) == len(names) for numbers in metrics.values())
             if not fit or len(values) != len(unread) or len(values) not in (0, len(names) - 1):
                 raise ValueError(f"{len(names)} names; expected as many reports and metrics")
@@ -248,18 +248,6 @@ def checked(conditions: Sequence[str], metrics: Collection[str] = ()) -> None:
         key = parsed(text).key
         if key not in FIGURES and key not in metrics:
             raise ViewError(f"{text!r}: no number is called {key!r}; known: {', '.join([*FIGURES, *metrics])}")
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{value!r}; expected a list")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r}; expected text")
-    return value
 
 
 def _figure(report: Report, key: str, name: str, unsaved: bool) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numel.document import Column, Document, Table
-from numel.facts.codec import taken
+from numel.facts.plain import taken
 from numel.facts.schema import SCHEMA
 from numel.views import Viewable, takes_none
 

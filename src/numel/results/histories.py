@@ -10,7 +10,7 @@ from numel import analyses
 from numel.document import Block, Document, Heading, Text
 from numel.errors import ViewError
 from numel.facts import Seen, Totals
-from numel.facts.codec import taken
+from numel.facts.plain import taken
 from numel.facts.schema import SCHEMA
 from numel.results.history import History
 from numel.views import Viewable, takes_none

@@ -9,14 +9,8 @@ from typing import Any
 from numel import analyses
 from numel.document import Block, Callout, Document, Heading, Text
 from numel.facts import Alarm, Note, Sample, Seen, Values
-from numel.facts.codec import (
-    decode_history,
-    encode_alarm,
-    encode_notes,
-    encode_sample,
-    encode_seen,
-    encode_values,
-)
+from numel.facts.codec import encode_note
+from numel.facts.history_codec import decode_history, encode_alarm, encode_sample, encode_seen, encode_values
 from numel.facts.schema import SCHEMA
 from numel.views import Viewable, takes_none
 
@@ -81,7 +75,8 @@ class History(Viewable):
         facts = {"target": self.target, "samples": [encode_sample(each) for each in self.samples],
                  "changes": [encode_seen(each) for each in self.changes],
                  "values": [encode_values(each) for each in self.values],
-                 "alarms": [encode_alarm(each) for each in self.alarms], "notes": encode_notes(self.notes)}  # fmt: skip
+                 "alarms": [encode_alarm(each) for each in self.alarms],
+                 "notes": [encode_note(each) for each in self.notes]}  # fmt: skip
         return {"schema": SCHEMA, "kind": "history", "target": self.target, "steps": list(self.steps), "facts": facts}
 
     @classmethod
