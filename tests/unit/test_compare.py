@@ -399,6 +399,22 @@ def test_numel_has_the_verb():
     assert numel.compare(BASE, BASE).identical
 
 
+def wrapped(prefix: str = "fc", types: tuple[str, str] = ("Linear", "Adapter")) -> Snapshot:
+    own = [weight(f"{prefix}.base.weight", 4, 3), weight(f"{prefix}.base.bias", 4)]
+    return net(*own, weight(f"{prefix}.a", 1, 3), weight("head.weight", 2, 4),
+               types={f"{prefix}.base": types[0], prefix: types[1]})  # fmt: skip
+
+
+def test_a_layer_in_an_adapter_written_by_hand_has_moved_there():
+    bare = net(weight("fc.weight", 4, 3), weight("fc.bias", 4), weight("head.weight", 2, 4), types={"fc": "Linear"})
+    assert found(bare, wrapped()) == [
+        ("added", "fc", None, "Adapter"), ("moved", "fc.base", "fc", "fc.base"), ("added", "fc.a", None, (1, 3)),
+    ]  # fmt: skip
+    assert found(wrapped(), bare) == [
+        ("removed", "fc", "Adapter", None), ("moved", "fc", "fc.base", "fc"), ("removed", "fc.a", (1, 3), None),
+    ]  # fmt: skip
+
+
 def test_what_is_around_a_model_hides_nothing_that_was_added_in_it():
     inner = [weight("a.weight", 2, 3), weight("b.weight", 4, 5)]
     outer = net(*(replace(t, path=f"base.model.{t.path}") for t in inner), weight("base.model.a.lora.weight", 1, 3))

@@ -81,6 +81,11 @@ def aligned(first: Snapshot, second: Snapshot) -> Alignment:
     pending: list[tuple[Node, Node]] = [(start, end)]
     while pending:
         a, b = pending.pop()
+        x, y = _wrapped(b, a) or a, _wrapped(a, b) or b
+        if (x, y) != (a, b):  # what is around it is in one of them only
+            _alone(a if y is b else b, 0 if y is b else 1, modules, tensors, without=x if y is b else y)
+            shifted.append((x.path, y.path))
+            a, b = x, y
         modules.append((a.path, b.path))
         names = dict.fromkeys([*a.tensors, *b.tensors])
         tensors += [(a.tensors.get(name), b.tensors.get(name)) for name in names]
@@ -199,6 +204,15 @@ def _agreement(one: Shapes, other: Shapes) -> int:
     """One for each name that both have, and one more where the shape is the same, too."""
     both = one.keys() & other.keys()
     return len(both) + sum(one[name] == other[name] for name in both)
+
+
+def _wrapped(bare: Node, around: Node) -> Node | None:
+    """What is in the one and stands for the other, as the layer in an adapter that was written by hand: the only child
+    of the same structure and class."""
+    if not bare.form or bare.form == around.form:
+        return None
+    found = [child for child in around.children.values() if child.form == bare.form and child.type == bare.type]
+    return found[0] if len(found) == 1 else None
 
 
 def _alone(
