@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import inf, isfinite, sqrt
+from math import inf, isfinite, prod, sqrt
 from typing import Any
 
 from numel.facts import ValueDifference
@@ -13,6 +13,7 @@ _MOST_RANK = 64  # a change of more directions is not called low-rank
 _SPARE = 8  # directions more than looked for (Halko, Martinsson and Tropp, 2011, section 4.2)
 _ENERGY = 0.99
 _LEAST, _MOST = 1e-280, 1e300  # sums of squares that have kept their digits
+_MOST_WHOLE = 2.0**62  # a difference of integers that fits in int64
 _LEAST_SIDE = 8  # a smaller matrix is of low rank whatever it is
 
 
@@ -46,29 +47,56 @@ def differences(
 
 
 def _pieces(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
-    """Both as they are, flat, where the first lies, a piece at a time."""
+    """Both as they are to be compared, flat, where the first lies, a piece at a time."""
     for at in spans(x.shape):
         a = x[at]
-        yield a.reshape(-1), y[at].to(a.device).reshape(-1)
+        yield _of_one_kind(a.reshape(-1), y[at].to(a.device).reshape(-1))
+
+
+def _of_one_kind(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two pieces in types that torch compares without rounding: integers as int64, floats of one byte as float32."""
+    if a.dtype == b.dtype and (a.element_size() > 1 or not a.is_floating_point()):
+        return a, b
+    return _widened(a), _widened(b)
+
+
+def _widened(piece: Any) -> Any:
+    if not piece.is_floating_point():
+        return piece.long()
+    return piece.float() if piece.element_size() < 4 else piece
+
+
+def _same(a: Any, b: Any) -> Any:
+    """Where two pieces hold the same number. Before they become doubles, which hold no large integer."""
+    if a.is_floating_point() == b.is_floating_point():
+        return (a == b) | (a.isnan() & b.isnan())
+    whole, real = (b, a) if a.is_floating_point() else (a, b)
+    as_whole = real.long()
+    return (whole == as_whole) & (as_whole.to(real.dtype) == real)
+
+
+def _apart(a: Any, b: Any, wide: Any) -> Any:
+    """How far two finite pieces are apart; large integers by their integers."""
+    apart = b.to(wide) - a.to(wide)
+    if a.is_floating_point() or b.is_floating_point():
+        return apart
+    return (b.long() - a.long()).to(wide).where(apart.abs() < _MOST_WHOLE, apart)
 
 
 def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> ValueDifference:
     """With `scale` both are multiplied by it for the sums, whose squares are beyond doubles else."""
-    import torch
-
     squares = first_squares = second_squares = product = largest = first_largest = 0.0
     odd = differing = 0
     for a, b in _pieces(x, y):
-        wide = torch.float32 if a.device.type == "mps" else torch.float64  # sums of many squares need the digits
-        same = (a == b) | (a.isnan() & b.isnan())  # before they are widened: a double holds no large integer
-        count = int(same.numel() - same.sum())
+        wide = _wide(a)  # sums of many squares need the digits
+        same = _same(a, b)
         known = a.isfinite() & b.isfinite()
         odd += int((~known & ~same).sum())
-        differing += count
-        a, b = a[known].to(wide), b[known].to(wide)
+        differing += int(same.numel() - same.sum())
+        a, b = a[known], b[known]
         if not a.numel():
             continue
-        apart = b - a
+        apart, a, b = _apart(a, b, wide), a.to(wide), b.to(wide)
         largest = max(largest, float(apart.abs().max()))
         first_largest = max(first_largest, float(a.abs().max()))
         if scale != 1.0:
@@ -81,12 +109,19 @@ def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> 
     if scale == 1.0 and isfinite(largest) and largest and not all(_LEAST < each < _MOST for each in sums):
         return _difference(before, after, x, y, 1 / max(largest, first_largest))
     norms = sqrt(first_squares) * sqrt(second_squares)
+    length = sqrt(squares) / scale
     return ValueDifference(
-        before, after, largest, _beside(largest, first_largest), sqrt(squares) / scale,
+        before, after, largest, _beside(largest, first_largest), length,
         _beside(sqrt(squares), sqrt(first_squares)),
         (max(-1.0, min(1.0, product / norms)) if differing else 1.0) if norms and isfinite(norms) else None,
-        _rank(x, y, squares) if differing and not odd else None, odd, differing,
+        _rank(x, y, length, largest) if differing and not odd else None, odd, differing,
     )  # fmt: skip
+
+
+def _wide(piece: Any) -> Any:
+    import torch
+
+    return torch.float32 if piece.device.type == "mps" else torch.float64
 
 
 def _beside(value: float, whole: float) -> float:
@@ -95,44 +130,50 @@ def _beside(value: float, whole: float) -> float:
     return value / whole
 
 
-def _rank(x: Any, y: Any, squares: float) -> int | None:
+def _rank(x: Any, y: Any, length: float, largest: float) -> int | None:
     """How many directions hold 99 % of the squared difference of two matrices, if few do: singular values of it in a
     random subspace that two power steps turn to the largest ones (Halko, Martinsson and Tropp, 2011, algorithm 4.4).
-    The difference is made some rows at a time, and again for each product."""
+    A kernel is a matrix of its output channels. The difference is made some rows at a time, and again for each product;
+    `length` and `largest` are those of it."""
     import torch
 
-    if len(x.shape) != 2 or min(x.shape) < _LEAST_SIDE or not squares:
+    rows, columns = (x.shape[0], prod(x.shape[1:])) if len(x.shape) > 1 else (0, 0)
+    if min(rows, columns) < _LEAST_SIDE or not largest or not isfinite(largest):
         return None
-    looked = min(_MOST_RANK + _SPARE, *x.shape)
-    dice = torch.Generator().manual_seed(0)  # of its own: the process's random state stays as it is
-    sketch = _times(x, y, torch.randn(x.shape[1], looked, generator=dice))
-    if not bool(sketch.isfinite().all()):  # beyond single precision
-        return None
-    basis = torch.linalg.qr(sketch).Q
+    change = _Change(x, y, 1 / largest)
+    looked = min(_MOST_RANK + _SPARE, rows, columns)
+    dice = torch.Generator("cpu").manual_seed(0)  # of its own: the process's random state stays as it is
+    subspace = torch.randn(columns, looked, generator=dice, dtype=torch.float32, device="cpu")
+    basis = torch.linalg.qr(change.times(subspace)).Q
     for _ in range(2):
-        basis = torch.linalg.qr(_times(x, y, torch.linalg.qr(_transposed_times(x, y, basis)).Q)).Q
-    energies = torch.linalg.svdvals(_transposed_times(x, y, basis)).double() ** 2
-    held = (energies.cumsum(0) / squares).tolist()
-    few = min(_MOST_RANK, min(x.shape) // 2)  # a full matrix of noise holds 99 % in most of its directions
+        basis = torch.linalg.qr(change.times(torch.linalg.qr(change.transposed_times(basis)).Q)).Q
+    energies = torch.linalg.svdvals(change.transposed_times(basis)).double() ** 2
+    held = (energies.cumsum(0) / (length / largest) ** 2).tolist()
+    few = min(_MOST_RANK, min(rows, columns) // 2)  # a full matrix of noise holds 99 % in most of its directions
     return next((i + 1 for i, share in enumerate(held[:few]) if share >= _ENERGY), None)
 
 
-def _apart(x: Any, y: Any) -> Iterator[tuple[slice, Any]]:
-    """The difference of two matrices where the first lies, some rows at a time."""
-    most = max(1, PIECE // x.shape[1])
-    for start in range(0, x.shape[0], most):
-        rows = slice(start, start + most)
-        a = x[rows]
-        yield rows, y[rows].to(a.device).float() - a.float()
+class _Change:
+    """The difference of two tensors as a matrix, scaled, that is made some rows at a time where the first lies."""
 
+    def __init__(self, x: Any, y: Any, scale: float) -> None:
+        self._x, self._y, self._scale = x, y, scale
 
-def _times(x: Any, y: Any, right: Any) -> Any:
-    """(y - x) · right."""
-    import torch
+    def times(self, right: Any) -> Any:
+        """(y - x) · right."""
+        import torch
 
-    return torch.cat([apart @ right.to(apart.device) for _, apart in _apart(x, y)])
+        return torch.cat([apart @ right.to(apart.device) for _, apart in self._pieces()])
 
+    def transposed_times(self, left: Any) -> Any:
+        """(y - x)ᵀ · left."""
+        return sum(apart.T @ left[rows] for rows, apart in self._pieces())
 
-def _transposed_times(x: Any, y: Any, left: Any) -> Any:
-    """(y - x)ᵀ · left."""
-    return sum(apart.T @ left[rows] for rows, apart in _apart(x, y))
+    def _pieces(self) -> Iterator[tuple[slice, Any]]:
+        x, y = self._x, self._y
+        most = max(1, PIECE // prod(x.shape[1:]))
+        for start in range(0, x.shape[0], most):
+            rows = slice(start, start + most)
+            a = x[rows].reshape(-1, prod(x.shape[1:]))
+            b = y[rows].to(a.device).reshape(a.shape)
+            yield rows, (_apart(*_of_one_kind(a, b), _wide(a)) * self._scale).float()

@@ -72,7 +72,7 @@ class Stored:
         self._shard, self._name = shard, name
         held = shard.open().get_slice(name)
         self.shape: tuple[int, ...] = tuple(held.get_shape())
-        self.is_complex: bool = held.get_dtype().startswith("C")
+        self.is_readable: bool = not held.get_dtype().startswith(("C", "F4"))
 
     def __getitem__(self, at: Any) -> Any:
         return self._shard.read(self._name, at)
@@ -127,12 +127,12 @@ def spans(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
 
 def numbers_of(tensor: Any) -> Any | None:
     """What gives the values as they are to be read, when it is indexed; of a quantised tensor those that it stands for.
-    `None` of a meta, lazy or complex tensor, and of a subclass that hides them."""
+    `None` of a meta, lazy, complex or 4-bit tensor, and of a subclass that hides them."""
     import torch
 
     if isinstance(tensor, Stored):
-        return None if tensor.is_complex else tensor
-    if tensor.is_meta or torch.nn.parameter.is_lazy(tensor) or tensor.is_complex():
+        return tensor if tensor.is_readable else None
+    if tensor.is_meta or torch.nn.parameter.is_lazy(tensor) or tensor.is_complex() or "float4" in str(tensor.dtype):
         return None
     if not _plain(tensor):
         tensor = _dequantized(tensor)

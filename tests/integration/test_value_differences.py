@@ -1,0 +1,152 @@
+"""Differences of values in all types that tensors have, against arithmetic in integers and doubles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import numel  # noqa: E402
+
+EIGHT_BITS = [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e8m0fnu]
+
+
+def pair(x: Any, y: Any) -> Any:
+    """The difference of two tensors."""
+    (found,) = numel.compare({"w": x}, {"w": y}, values=True).values[0]
+    return found
+
+
+@pytest.mark.parametrize("dtype", EIGHT_BITS, ids=str)
+def test_floats_of_one_byte_are_read(dtype: Any, tmp_path: Path):
+    from safetensors.torch import save_file
+
+    one = (torch.rand(16, 16) + 1).to(dtype)
+    other = one.clone()
+    other[3, 5] = 8.0
+    save_file({"w": one}, tmp_path / "a.safetensors")
+    save_file({"w": other}, tmp_path / "b.safetensors")
+    (found,) = numel.compare(tmp_path / "a.safetensors", tmp_path / "b.safetensors", values=True).values[0]
+    assert (found.differing, found.max_abs) == (1, 8.0 - float(one[3, 5]))
+    assert found == pair(one, other)
+    wide = pair(one.float(), other)  # another type for each
+    assert (wide.differing, wide.max_abs) == (1, found.max_abs)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.uint16, torch.int64), (torch.uint32, torch.int8), (torch.uint8, torch.int16), (torch.bool, torch.int32),
+        (torch.float16, torch.bfloat16), (torch.float32, torch.float64), (torch.int32, torch.float16),
+        (torch.uint16, torch.uint16), (torch.bool, torch.bool), (torch.int8, torch.float8_e4m3fn),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_types_are_compared_by_their_numbers(one: Any, other: Any):
+    x, y = torch.tensor([0, 1, 1, 0]).to(one), torch.tensor([0, 1, 0, 1]).to(other)
+    found = pair(x, y)
+    assert (found.differing, found.max_abs, found.length) == (2, 1.0, pytest.approx(2**0.5))
+    assert pair(x, x.to(other)).equal
+
+
+def test_large_integers_are_no_doubles():
+    """2⁵³ + 1 is no double, 2²⁴ + 1 no float32."""
+    found = pair(torch.tensor([2**53, 2**53 + 1]), torch.tensor([2**53, 2**53]))
+    assert (found.differing, found.max_abs) == (1, 1.0)
+    found = pair(torch.tensor([2**63 - 1]), torch.tensor([-(2**63)]))
+    assert (found.differing, found.max_abs) == (1, 2.0**64)
+    found = pair(torch.tensor([2**24 + 1]), torch.tensor([2.0**24]))
+    assert (found.differing, found.max_abs) == (1, 1.0)
+    found = pair(torch.tensor([2**63 - 1]), torch.tensor([2.0**63]))
+    assert found.differing == 1
+    assert pair(torch.tensor([2**24]), torch.tensor([2.0**24])).equal
+
+
+@pytest.fixture(params=["dtype", "device"])
+def other_defaults(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "dtype":
+        torch.set_default_dtype(torch.float64)
+    else:
+        torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+
+
+def test_what_torch_makes_by_default_plays_no_part(other_defaults: None):
+    generator = torch.Generator("cpu").manual_seed(0)
+    x = torch.randn(40, 30, generator=generator, dtype=torch.float32, device="cpu")
+    assert pair(x, x + torch.outer(x[:, 0], x[0])).rank == 1
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-12, 1.0, 1e150])
+@pytest.mark.parametrize("before", [0.0, 1e-150])
+def test_a_rank_does_not_depend_on_the_size(size: float, before: float):
+    """Orthonormal columns: two equal singular values; noise has as many as it has columns."""
+    low = torch.linalg.qr(torch.randn(60, 2, dtype=torch.float64)).Q @ torch.linalg.qr(
+        torch.randn(50, 2, dtype=torch.float64)).Q.T  # fmt: skip
+    x = torch.full((60, 50), before, dtype=torch.float64)
+    assert pair(x, x + size * low).rank == 2
+    assert pair(x, x + size * torch.randn(60, 50, dtype=torch.float64)).rank is None
+
+
+@pytest.mark.parametrize("eps", [1e-7, 1e-9, 1e-12])
+def test_a_small_change_of_doubles_keeps_its_rank(eps: float):
+    x = torch.randn(200, 100, dtype=torch.float64)
+    assert pair(x, x + eps * torch.randn(200, 100, dtype=torch.float64)).rank is None
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.8, 0.9, 0.93])
+def test_a_rank_is_that_of_all_singular_values(decay: float):
+    """What the random subspace finds, against the whole decomposition: 99 % of the squared singular values."""
+    u, v = (torch.linalg.qr(torch.randn(150, 150, dtype=torch.float64)).Q for _ in range(2))
+    values = torch.tensor([decay**i for i in range(150)], dtype=torch.float64)
+    change = u @ torch.diag(values) @ v.T
+    shares = values.square().cumsum(0) / values.square().sum()
+    expected = int((shares < 0.99).sum()) + 1
+    assert pair(torch.zeros(150, 150, dtype=torch.float64), change).rank == expected
+
+
+@pytest.mark.parametrize(("rank", "noise"), [(30, 0.008), (64, 0.002)])
+def test_noise_around_a_low_rank_does_not_hide_it(rank: int, noise: float):
+    """`rank` equal singular values, and `noise` of their squares spread over all others: 99 % of all are in so many
+    that their share reaches it. A random subspace alone mixes the noise in."""
+    u, v = (torch.linalg.qr(torch.randn(n, rank, dtype=torch.float64)).Q for n in (900, 700))
+    spread = torch.randn(900, 700, dtype=torch.float64)
+    change = u @ v.T + spread * (noise * rank / 900 / 700) ** 0.5
+    shares = torch.linalg.svdvals(change).square()
+    expected = int(((shares.cumsum(0) / shares.sum()) < 0.99).sum()) + 1
+    assert expected in (rank - 1, rank)
+    assert pair(torch.zeros_like(change), change).rank == expected
+
+
+def test_a_kernel_is_a_matrix_of_its_output_channels():
+    x = torch.randn(32, 16, 3, 3)
+    change = torch.randn(32, 2) @ torch.randn(2, 16 * 9)
+    assert pair(x, x + change.reshape(x.shape)).rank in (1, 2)
+    left, right = torch.linalg.qr(torch.randn(32, 3)).Q, torch.linalg.qr(torch.randn(144, 3)).Q
+    assert pair(x, x + (left @ right.T).reshape(x.shape)).rank == 3
+    assert pair(x.flatten(), (x + change.reshape(x.shape)).flatten()).rank is None
+
+
+def test_what_is_no_number_has_no_rank():
+    x = torch.zeros(20, 20)
+    y = torch.outer(torch.arange(20.0), torch.ones(20))
+    assert pair(x, y).rank == 1
+    y[3, 3] = float("nan")
+    found = pair(x, y)
+    assert (found.rank, found.odd) == (None, 1)
+    assert not found.close
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(3, dtype=torch.complex64), torch.empty(3, device="meta")], ids=str)
+def test_what_can_not_be_read_is_said(tensor: Any):
+    found = numel.compare({"w": tensor}, {"w": tensor.clone()}, values=True)
+    assert found.unread == (("w",),)
+    assert not found.identical
