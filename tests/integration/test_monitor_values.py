@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import weakref
 from collections import Counter
 from math import inf, nan, sqrt
 from pathlib import Path
@@ -19,7 +20,7 @@ from numel.errors import InputsError, SchemaError  # noqa: E402
 from numel.facts import Alarm, Note, Sample, Seen, Statistics, Totals, Values  # noqa: E402
 from numel.facts.change import Change  # noqa: E402
 from numel.monitoring import kept as kept_module  # noqa: E402
-from numel.monitoring.alarms import Alarms  # noqa: E402
+from numel.monitoring.alarms import Alarms, Held  # noqa: E402
 from numel.monitoring.kept import Kept  # noqa: E402
 from numel.monitoring.sinks import JsonLines, Reader  # noqa: E402
 from numel.monitoring.values import Looks  # noqa: E402
@@ -188,13 +189,82 @@ def test_of_a_tensor_spread_over_processes_the_own_part_is_read(tmp_path: Path):
         layer(distribute_tensor(torch.ones(2, 4), mesh, [Shard(0)])).sum().backward()
         watched = numel.monitor(layer, every=10)
         watched.observe(0)
+        torch.optim.SGD(layer.parameters(), 0.5).step()
         watched.observe(1)
     finally:
         distributed.destroy_process_group()
     look, after = watched.history.values
     same(look.by("weight")["weight"], x)
     assert look.by("gradient")["weight"].absmax == 2
-    assert after.by("update")["weight"].ratio == 0
+    assert after.by("update")["weight"].ratio == pytest.approx(24**0.5 / float(x.norm()))  # half of 24 gradients of 2
+
+
+def test_moments_of_every_shape_but_scalars_are_looked_at():
+    """Adafactor keeps means of rows and columns; NAdam a scalar, and a step beside a parameter that is one, too."""
+    model = nn.ParameterDict({"w": nn.Parameter(torch.ones(3, 5)), "s": nn.Parameter(torch.tensor(2.0))})
+    for make, expected in (
+        (torch.optim.Adafactor, {"w": {"row_var", "col_var"}, "s": {"variance"}}),
+        (torch.optim.NAdam, {"w": {"exp_avg", "exp_avg_sq"}, "s": {"exp_avg", "exp_avg_sq"}}),
+    ):
+        optimizer = make(model.parameters())
+        (model["w"] * model["s"]).sum().backward()
+        optimizer.step()
+        found = Looks().look(model, [optimizer]).statistics
+        for path, names in expected.items():
+            assert {each.of for each in found if each.path == path} - {"weight", "gradient"} == names
+        for each in found:
+            if each.of in optimizer.state[model[each.path]]:
+                assert each.norm == near(float(optimizer.state[model[each.path]][each.of].norm()))
+
+
+def test_a_sample_takes_from_every_column():
+    """Evenly spaced elements of a matrix whose rows are as long as the spacing would all be of one column."""
+    x = torch.arange(64.0).repeat(1 << 16)  # 2²² elements: each 64th of them is the same
+    found = one(x.reshape(-1, 64))
+    assert found.histogram is not None
+    assert max(found.histogram.counts) < 2 * (1 << 16) / 64
+
+
+def test_the_update_of_a_small_tensor_is_of_all_of_it():
+    model = nn.Linear(1 << 10, 1 << 7, bias=False)  # more than the elements of a sample
+    watched = numel.monitor(model, every=10)
+    watched.observe(0)
+    with torch.no_grad():
+        model.weight[3, 5] += 1
+    watched.observe(1)
+    update = watched.history.values[-1].by("update")["weight"]
+    assert (update.seen, update.absmax, update.zeros) == (1 << 17, near(1), 1 - 2**-17)
+
+
+def test_a_weight_that_lies_in_another_order_has_no_update():
+    model = nn.Linear(6, 6, bias=False)
+    watched = numel.monitor(model, every=10)
+    watched.observe(0)
+    model.weight.data = model.weight.data.t().contiguous().t()
+    moved(model)
+    watched.observe(1)
+    assert not watched.history.values[-1].by("update")
+
+
+def test_low_precision_is_widened_a_piece_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    from numel.monitoring import values
+
+    monkeypatch.setattr(values, "_PIECE", 1000)
+    x = torch.randn(10_500).bfloat16() + 1
+    same(one(x), x)
+    x[3] = inf
+    assert one(x).infinite == 1
+
+
+def test_a_ratio_beyond_doubles_is_unknown(tmp_path: Path):
+    model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    model.weight.data.fill_(1e-158)
+    with numel.monitor(model, tmp_path / "run.jsonl", every=10) as watched:
+        watched.observe(0)
+        model.weight.data.fill_(1e153)
+        watched.observe(1)
+    assert watched.history.values[-1].by("update")["weight"].ratio is None
+    assert numel.load(tmp_path / "run.jsonl") == watched.history
 
 
 def test_a_histogram_counts_each_value_of_a_small_tensor():
@@ -299,17 +369,27 @@ def test_without_every_no_value_is_read():
 
 
 def test_a_look_is_due_at_the_first_step_at_or_after_each_multiple():
-    watched = numel.monitor(net(), every=10)
+    model = net()
+    watched = numel.monitor(model, every=10)
     for step in (3, 4, 9, 12, 19, 20, 20, 47, 50):
+        moved(model)
         watched.observe(step)
     assert [each.step for each in watched.history.values if each.by("weight")] == [3, 12, 20, 47, 50]
     assert [each.step for each in watched.history.values if each.by("update")] == [4, 19, 20, 50]
+
+
+def moved(model: Any) -> None:
+    """As a step of an optimizer does."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
 
 
 def test_a_parameter_that_is_another_now_has_no_update():
     model = net()
     watched = numel.monitor(model, every=10)
     watched.observe(0)
+    moved(model)
     model[0] = nn.Linear(8, 16)
     model[2].bias.data = torch.zeros(7)
     watched.observe(1)
@@ -351,7 +431,7 @@ def test_gradients_that_are_zero_are_dead_and_a_module_once():
     with torch.no_grad():
         model[0].bias.fill_(-1e6)  # no ReLU lets anything through
     watched = numel.monitor(model, every=1)
-    for step in range(10):
+    for step in range(13):
         if step == 5:
             torch.nn.init.zeros_(model[0].bias)
         if step == 6:
@@ -359,7 +439,7 @@ def test_gradients_that_are_zero_are_dead_and_a_module_once():
         backward(model, step)
         model[2].weight.grad += 1  # dead by the ReLU as well
         watched.observe(step)
-    assert codes(watched) == [(2, "dead", "0"), (8, "dead", "0")]
+    assert codes(watched) == [(2, "dead", "0"), (11, "dead", "0")]  # what was over takes twice as many looks
 
 
 def test_one_dead_tensor_is_named_by_itself():
@@ -442,11 +522,180 @@ def test_several_optimizers_hold_together_and_copies_are_said_once():
             numel.monitor(model, every=every)  # type: ignore[arg-type]
 
 
+def zeros(*paths: str, of: str = "gradient", share: float = 1.0) -> list[Statistics]:
+    return [Statistics(path, of, 4, 4, 0.0, 0.0, 0.0, 0.0, share) for path in paths]
+
+
 def test_a_look_at_which_all_gradients_are_zero_says_nothing_of_one():
     alarms = Alarms()
-    for _ in range(5):
-        dead = [Statistics(path, "gradient", 4, 4, 0.0, 0.0, 0.0, 0.0, 1.0) for path in ("a.w", "b.w")]
-        assert alarms.of_look(dead, ("a.w", "b.w")) == ()
+    found = [alarms.of_look(zeros("a.w", "b.w"), ("a.w", "b.w")) for _ in range(5)]
+    assert [[(note.code, note.path) for note in notes] for notes in found] == [
+        [], [], [("gradients-unseen", "")], [], []
+    ]  # fmt: skip
+    assert "every gradient was zero" in found[2][0].text
+
+
+def test_the_update_is_that_of_the_first_step_however_many_looks_it_takes():
+    """Gradients of four looks make one step: what it added is known after it, and nothing is said before."""
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    watched = numel.monitor(model, every=8)
+    for step in range(16):
+        backward(model, step)
+        gradients = {path: parameter.grad.clone() for path, parameter in model.named_parameters()}
+        if step % 4 == 3:
+            optimizer.step()
+        watched.observe(step)
+        if step in (3, 11):
+            update = watched.history.values[-1].by("update")
+            assert watched.history.values[-1].step == step
+            for path, gradient in gradients.items():
+                assert update[path].norm == pytest.approx(0.5 * float(gradient.norm()), rel=1e-4)
+    assert [each.step for each in watched.history.values if each.by("update")] == [3, 11]
+    assert codes(watched) == []
+
+
+def test_an_update_that_torch_does_not_count_is_seen_by_its_values():
+    """`.data` writes past the count of writes: looked for after 1, 2, 4, 8 … observes, so one step is in between."""
+    for n in range(1, 12):
+        model = net()
+        watched = numel.monitor(model, every=100)
+        for step in range(30):
+            if step % n == 0:
+                for parameter in model.parameters():
+                    parameter.data += 0.25
+            watched.observe(step)
+        (update,) = [each for each in watched.history.values if each.by("update")]
+        assert n <= update.step < 2 * n
+        assert update.by("update")["0.bias"].absmax == near(0.25)
+
+
+def test_weights_of_two_optimizers_have_their_updates_when_they_step():
+    """As a discriminator that trains five times for each step of the generator: nothing is wrong."""
+    model = nn.ModuleDict({"g": nn.Linear(3, 4), "d": nn.Linear(4, 1)})
+    several = {name: torch.optim.SGD(part.parameters(), 0.1) for name, part in model.items()}
+    for every in (1, 2, 5, 6):
+        for given in (list(several.values()), None):
+            watched = numel.monitor(model, every=every, optimizer=given)
+            for step in range(60):
+                which = "g" if step % 6 == 5 else "d"
+                model.zero_grad()
+                made = model["g"](torch.ones(2, 3))
+                model["d"](made if which == "g" else made.detach()).sum().backward()
+                several[which].step()
+                watched.observe(step)
+            if given is not None:
+                assert codes(watched) == [], every
+            assert len({each[1:] for each in codes(watched)}) == len(codes(watched)) <= 4  # of "g", once at the most
+            updated = [each for each in watched.history.values if "g.weight" in each.by("update")]
+            assert all(each.step % 6 == 5 for each in updated)
+            assert len(updated) >= 9
+
+
+def test_a_whole_optimizer_without_gradients_is_said_after_a_while():
+    model = net()
+    several = [torch.optim.SGD(model[i].parameters(), 0.1) for i in (0, 2)]
+    watched = numel.monitor(model, every=1, optimizer=several)
+    for step in range(40):
+        backward(model, step)
+        model[0].zero_grad()
+        several[1].step()
+        watched.observe(step)
+    expected = [(step, code, f"0.{name}") for step, code in ((29, "no-gradient"), (30, "not-updated"))
+                for name in ("weight", "bias")]  # fmt: skip
+    assert codes(watched) == expected
+
+
+@pytest.mark.parametrize("case", ["rate", "type"])
+def test_a_run_in_which_nothing_changes_says_so(case: str):
+    model = net() if case == "rate" else net().bfloat16()
+    if case == "type":
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.0 if case == "rate" else 1e-12)
+    watched = numel.monitor(model, every=1)
+    for step in range(6):
+        model.zero_grad()
+        model(torch.ones(2, 8, dtype=model[0].weight.dtype)).sum().backward()
+        optimizer.step()
+        watched.observe(step)
+    assert codes(watched) == [(3, "not-updated", "")]
+
+
+def test_what_was_not_finite_elsewhere_does_not_hide_a_weight():
+    model = nn.Linear(4, 4)
+    watched = numel.monitor(model, every=1)
+    model.weight.grad = torch.full((4, 4), inf)
+    model.bias.grad = torch.ones(4)
+    watched.observe(0)
+    model.weight.data.fill_(nan)
+    watched.observe(1)
+    watched.observe(2)
+    assert codes(watched) == [(0, "not-finite", "weight"), (1, "not-finite", "weight"), (1, "not-finite", "weight")]
+    texts = [each.text for each in watched.history.alarms]
+    assert texts == [
+        "the gradient has 16 infinite among 16 values", "the update has 16 NaN among 16 values",
+        "the weight has 16 NaN among 16 values",
+    ]  # fmt: skip
+
+
+def test_moments_that_are_not_finite_are_said_beside_what_they_are_of():
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    optimizer.state[model.weight]["exp_avg"].fill_(nan)
+    optimizer.state[model.weight]["exp_avg_sq"].fill_(inf)
+    watched = numel.monitor(model, every=1, optimizer=optimizer)
+    watched.observe(0)
+    (alarm,) = watched.history.alarms
+    assert alarm.text == "the exp_avg has 4 NaN among 4 values; the exp_avg_sq has 4 infinite among 4 values"
+
+
+def test_usual_is_what_five_looks_were():
+    alarms = Alarms()
+    for norms, expected in (([1.0] * 4, 0), ([1.0] * 5, 1)):
+        alarms = Alarms()
+        for norm in norms:
+            assert alarms.of_look([Statistics("w", "gradient", 4, 4, norm)]) == ()
+        assert len(alarms.of_look([Statistics("w", "gradient", 4, 4, 1e3)])) == expected
+
+
+def test_alarms_forget_what_is_gone():
+    alarms = Alarms()
+    for i in range(50):
+        names = (f"m{i}.w", f"m{i}.b")
+        alarms.of_look([*zeros(names[0]), *zeros(names[1], share=0.0)], names)
+    assert len(alarms._norms) == 2
+    assert len(alarms._dead._looks) == 1
+    model, held = net(), Held()
+    for _ in range(50):
+        model[0] = nn.Linear(8, 16)
+        held.compared(dict(model.named_parameters()), ())
+    assert len(held._paths) <= 2 * 4 + 8
+
+
+def test_a_parameter_at_the_address_of_one_that_is_gone_is_another():
+    """What the table of identities holds of a freed parameter says nothing of the one that has its number now."""
+    model, held = nn.Linear(2, 2, bias=False), Held()
+    other = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([model.weight, other], 0.1)
+    held._paths[id(other)] = weakref.ref(nn.Linear(1, 1)), "gone.weight"
+    assert held.compared(dict(model.named_parameters()), [optimizer])[1] == []
+
+
+def test_a_removed_parameter_is_named_where_it_was_last():
+    model = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False)})
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watched = numel.monitor(model, optimizer=optimizer)
+    watched.observe(0)
+    model["b"] = model["a"]
+    del model["a"]
+    watched.observe(1)
+    del model["b"]
+    watched.observe(2)
+    assert (2, "optimizer-holds-removed", "b.weight") in codes(watched)
 
 
 # ── kept, written and read ───────────────────────────────────────────────────────────────────────────────────────────
@@ -533,6 +782,7 @@ def test_memory_is_bounded_over_many_observes(monkeypatch: pytest.MonkeyPatch):
     model = nn.Linear(2, 1)
     watched = numel.monitor(model, every=3)
     for step in range(500):
+        moved(model)
         watched.observe(step)
     values = watched.history.values
     assert sum(len(each.statistics) for each in values) <= 100
@@ -549,6 +799,7 @@ def test_histograms_are_kept_of_fewer_looks(monkeypatch: pytest.MonkeyPatch):
     model = nn.Linear(3, 1)
     watched = numel.monitor(model, every=2)
     for step in range(40):
+        moved(model)
         watched.observe(step)
     values = watched.history.values
     looks = [each for each in values if each.by("weight")]

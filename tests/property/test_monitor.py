@@ -167,6 +167,36 @@ def test_a_layer_that_is_replaced_by_another_class_says_both():
     }
 
 
+def test_a_layer_whose_class_is_changed_in_place_is_replaced():
+    class Other(torch.nn.Linear):
+        pass
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    watched = numel.monitor(model)
+    watched.observe(0)
+    model[0].__class__ = Other
+    (seen,) = watched.observe(1)
+    assert (seen.kind, seen.path, seen.change.before, seen.change.after) == ("replaced", "0", "Linear", "Other")
+    assert watched.observe(2) == ()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_are_packed_are_retyped():
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torchao = pytest.importorskip("torchao.quantization")
+    model = torch.nn.Sequential(torch.nn.Linear(32, 8))
+    watched = numel.monitor(model)
+    watched.observe(0)
+    torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
+    seen = {each.kind: each.change for each in watched.observe(1)}
+    assert seen.keys() == {"retyped", "frozen"}
+    assert (seen["retyped"].path, seen["retyped"].before) == ("0.weight", "float32")
+    assert seen["retyped"].after.startswith("float32 in ")
+
+
 def test_a_lazy_layer_gets_its_shape():
     model = nn.Sequential(nn.LazyLinear(2))
     watched = numel.monitor(model)

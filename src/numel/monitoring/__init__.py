@@ -94,12 +94,12 @@ class Monitor:
             updates = self._looks.updates(self._model)
             if updates:
                 statistics += updates
-                notes += self._alarms.of_updates(updates)
+                notes += self._alarms.of_updates(updates, self._looks.holders)
             if step >= self._due:
                 self._due = (step // self._every + 1) * self._every
                 seen = self._looks.look(self._model, self._optimizers)
                 statistics += seen.statistics
-                notes += self._alarms.of_look(seen.statistics, seen.trainable, seen.missing)
+                notes += self._alarms.of_look(seen.statistics, seen.trainable, seen.missing, seen.unmoved, seen.holders)
                 notes += self._alarms.of_unread(seen.unread)
         if statistics:
             self._write(Values(step, now, tuple(statistics)))

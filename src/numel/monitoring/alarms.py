@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -15,7 +15,7 @@ RUNNING = 3  # looks in a row until what may be chance is said
 TIMES = 100  # the usual norm
 _USUAL = 5, 20  # looks that make a norm usual: at least, and at most
 
-Found = dict[tuple[str, str], Note]
+Found = dict[tuple[str, ...], Note]  # by code, path, and what of it
 
 
 class Alarms:
@@ -24,60 +24,84 @@ class Alarms:
     def __init__(self) -> None:
         self._standing: dict[str, Found] = {}
         self._norms: dict[tuple[str, str], deque[float]] = {}
-        self._dead: Counter[str] = Counter()
-        self._missing: Counter[str] = Counter()
-        self._still: Counter[str] = Counter()
-        self._unseen = 0
+        self._dead, self._missing, self._still = _Running(), _Running(), _Running()
+        self._changed: set[str] = set()  # weights that a step has changed since the last look
+        self._unseen = self._nothing = 0
 
     def of_look(
-        self, statistics: Sequence[Statistics], trainable: Sequence[str] = (), missing: Iterable[str] = ()
-    ) -> tuple[Note, ...]:
-        """What is new at a look at the weights and gradients. `trainable` are the parameters that train, and `missing`
-        those of them that have no gradient.
+        self, statistics: Sequence[Statistics], trainable: Sequence[str] = (), missing: Iterable[str] = (),
+        unmoved: Iterable[str] = (), holders: Mapping[str, int] | None = None,
+    ) -> tuple[Note, ...]:  # fmt: skip
+        """What is new at a look at weights, gradients and moments. `trainable` are the parameters that train, `missing`
+        those of them that have no gradient, `unmoved` those that no step since the look before was for; `holders` says
+        by number which optimizer holds which.
 
         >>> alarms = Alarms()
         >>> bad = [Statistics("w", "gradient", 4, 4, nan=2)]
         >>> [note.text for note in alarms.of_look(bad)], alarms.of_look(bad)
         (['the gradient has 2 NaN among 4 values'], ())
         """
-        looked = [each for each in statistics if each.of in ("weight", "gradient")]
-        there, gone = set(trainable), set(missing)
-        gradients = {each.path: each for each in looked if each.of == "gradient" and each.path in there}
+        there, gone, by = set(trainable), set(missing), holders or {}
+        zeros = {each.path: each.zeros for each in statistics if each.of == "gradient" and each.path in there}
+        dead, live = ({path for path, share in zeros.items() if (share == 1) == which} for which in (True, False))
+        self._dead.after(dead, live, by)
+        self._missing.after(gone - self._changed, there - gone, by)
+        self._still.after(set(unmoved), self._changed, by)
+        self._changed = set()
+        for running in (self._dead, self._missing, self._still):
+            running.keep(there)
+        self._unseen = 0 if live or not there else self._unseen + 1
         found: Found = {}
-        for each in looked:
-            for note in (_not_finite(each), self._exploding(each)):
-                if note is not None:
-                    found.setdefault((note.code, note.path), note)
-        live = any(each.zeros < 1 for each in gradients.values())
-        _count(self._dead, {path for path, each in gradients.items() if each.zeros == 1}, there, live)
-        dead = [path for path in trainable if self._dead[path] >= RUNNING]
-        for path, whole in _topmost(dead, trainable):
+        for path, whole in _topmost(self._dead.lasting(trainable), trainable):
             what = "each gradient in it" if whole else "the gradient"
-            text = f"{what} is zero at {RUNNING} looks running, and that of other parameters is not"
+            text = f"{what} is zero at {self._dead.looks(path)} looks running, and that of other parameters is not"
             found["dead", path] = Note("dead", "warning", text, path)
-        _count(self._missing, gone & there, there, len(gone & there) < len(there))
-        for path in trainable:
-            if self._missing[path] >= RUNNING:
-                text = f"it trains, and has no gradient at {RUNNING} looks running: it takes no part in the loss"
-                found["no-gradient", path] = Note("no-gradient", "warning", text, path)
-        self._unseen = self._unseen + 1 if there and there <= gone else 0
+        for path in self._missing.lasting(trainable):
+            looks = self._missing.looks(path)
+            text = f"it trains, and has no gradient at {looks} looks running: it takes no part in the loss"
+            found["no-gradient", path] = Note("no-gradient", "warning", text, path)
         if self._unseen >= RUNNING:
-            text = "no parameter had a gradient: observe belongs between backward() and zero_grad()"
-            found["gradients-unseen", ""] = Note("gradients-unseen", "info", text)
-        return self._new("look", found)
+            how = "every gradient was zero" if dead else "no parameter had a gradient"
+            text = f"{how}: observe belongs between backward() and zero_grad()"
+            found["gradients-unseen", ""] = Note("gradients-unseen", "warning" if dead else "info", text)
+        looked = [each for each in statistics if each.of in ("weight", "gradient")]
+        seen = {(each.path, each.of) for each in looked}
+        self._norms = {key: norms for key, norms in self._norms.items() if key in seen}
+        for each in looked:
+            note = self._exploding(each)
+            if note is not None:
+                found["exploding", each.path, each.of] = note
+        return (*self._not_finite("look", statistics), *self._new("look", found), *self._unchanged(trainable))
 
-    def of_updates(self, updates: Sequence[Statistics]) -> tuple[Note, ...]:
-        """What is new at the step after a look."""
-        paths = {each.path for each in updates}
-        moved = any(each.zeros < 1 for each in updates)
-        _count(self._still, {each.path for each in updates if each.zeros == 1}, paths, moved)
+    def of_updates(self, updates: Sequence[Statistics], holders: Mapping[str, int] | None = None) -> tuple[Note, ...]:
+        """What is new at the observe after a step; of the parameters that the step was for."""
+        still, changed = ({each.path for each in updates if (each.zeros == 1) == which} for which in (True, False))
+        self._nothing = 0 if changed else self._nothing + 1
+        self._changed |= changed
+        self._still.after(still, changed, holders or {})
+        return (*self._not_finite("update", updates), *self._unchanged([each.path for each in updates]))
+
+    def _unchanged(self, order: Sequence[str]) -> tuple[Note, ...]:
         found: Found = {}
-        for each in updates:
-            if self._still[each.path] >= RUNNING:
-                of = f"none of {each.seen:,} values looked at" if each.sampled else "no value"
-                text = f"{of} changed in {RUNNING} steps that changed other parameters"
-                found["not-updated", each.path] = Note("not-updated", "warning", text, each.path)
+        for path in self._still.lasting(order):
+            text = f"no value of it changed at {self._still.looks(path)} looks running, at which others did"
+            found["not-updated", path] = Note("not-updated", "warning", text, path)
+        if self._nothing >= RUNNING:
+            text = f"no weight changed in {RUNNING} steps: the rate is zero, or too small for their type"
+            found["not-updated", ""] = Note("not-updated", "warning", text)
         return self._new("updates", found)
+
+    def _not_finite(self, family: str, statistics: Sequence[Statistics]) -> tuple[Note, ...]:
+        """Those of one tensor together: what follows from what is clear to the reader. Updates are of some tensors at
+        one observe and of others at the next."""
+        looked = {(each.path, each.of) for each in statistics}
+        before = self._standing.get(f"not finite, {family}", {}) if family == "update" else {}
+        found: Found = {key: note for key, note in before.items() if key[1:] not in looked}
+        found |= {("not-finite", each.path, each.of): _not_finite(each) for each in statistics if not each.finite}
+        new: dict[str, list[str]] = {}
+        for note in self._new(f"not finite, {family}", found):
+            new.setdefault(note.path, []).append(note.text)
+        return tuple(Note("not-finite", "error", "; ".join(texts), path) for path, texts in new.items())
 
     def of_optimizers(self, misses: Iterable[str], removed: Iterable[str], none: bool = False) -> tuple[Note, ...]:
         """What is new about the parameters that optimizers hold: which trainable ones they miss (`none`: they hold not
@@ -133,7 +157,7 @@ class Held:
         ids = {id(each) for each in named.values()}
         for path, each in named.items():
             known = self._paths.get(id(each))
-            if known is None or known[0]() is not each:
+            if known is None or known[0]() is not each or known[1] != path:
                 self._paths[id(each)] = weakref.ref(each), path
         if len(self._paths) > 2 * len(named) + 8:
             self._paths = {key: held for key, held in self._paths.items() if held[0]() is not None}
@@ -153,20 +177,54 @@ class Held:
         return misses, removed, bool(trains) and not held & ids
 
 
-def _not_finite(each: Statistics) -> Note | None:
-    if each.finite:
-        return None
+class _Running:
+    """At how many looks running something was bad, by path. A look at which that is so of every parameter says nothing
+    of one; where it is so of all that one optimizer holds, as of a generator while its discriminator trains, it counts
+    for a tenth. What was over after it had been said takes twice as many looks until it is said again."""
+
+    def __init__(self) -> None:
+        self._looks: Counter[str] = Counter()
+        self._weights: Counter[str] = Counter()  # in tenths
+        self._needed: dict[str, int] = {}
+
+    def after(self, bad: set[str], good: Collection[str], holders: Mapping[str, int]) -> None:
+        """One more look, which found these `bad` and those `good`."""
+        if not good:
+            return
+        telling = {holders.get(path) for path in good}
+        for path in bad:
+            self._looks[path] += 1
+            self._weights[path] += 10 if holders.get(path) in telling else 1
+        for path in good:
+            if path in self._looks:
+                if self._weights[path] >= 10 * self._need(path):
+                    self._needed[path] = 2 * self._need(path)
+                del self._looks[path], self._weights[path]
+
+    def keep(self, there: Container[str]) -> None:
+        """Forget what is no longer there."""
+        for path in [path for path in self._looks if path not in there]:
+            del self._looks[path], self._weights[path]
+        self._needed = {path: needed for path, needed in self._needed.items() if path in there}
+
+    def looks(self, path: str) -> int:
+        """How many, of a path or of those below it."""
+        below = (n for each, n in self._looks.items() if each.startswith(f"{path}."))
+        return self._looks.get(path) or max(below, default=0)
+
+    def lasting(self, order: Sequence[str]) -> list[str]:
+        """Those that it is to be said of, those that are ordered first."""
+        said = {path for path, weight in self._weights.items() if weight >= 10 * self._need(path)}
+        return [path for path in dict.fromkeys([*order, *self._weights]) if path in said]
+
+    def _need(self, path: str) -> int:
+        return self._needed.get(path, RUNNING)
+
+
+def _not_finite(each: Statistics) -> Note:
     parts = [f"{n:,} {word}" for n, word in ((each.nan, "NaN"), (each.infinite, "infinite")) if n]
     text = f"the {each.of} has {' and '.join(parts)} among {each.numel:,} values"
     return Note("not-finite", "error", text, each.path)
-
-
-def _count(counts: Counter[str], bad: set[str], there: set[str], telling: bool) -> None:
-    """One more look running for each that is bad; a look at which all are bad says nothing of one."""
-    for path in [path for path in counts if path not in there or (telling and path not in bad)]:
-        del counts[path]
-    if telling:
-        counts.update(bad)
 
 
 def _topmost(paths: Sequence[str], of: Sequence[str]) -> Iterator[tuple[str, bool]]:

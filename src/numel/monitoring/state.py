@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from numel.facts import Change
+from numel.facts import Change, above_of
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """One tensor at one path. `same` gives the tensor as long as it lives: an address alone may be another's by now."""
 
-    same: Any
+    same: Any = field(compare=False)
     shape: tuple[int, ...] | None
     dtype: str
     device: str
@@ -61,14 +61,13 @@ def look(model: Any, before: State | None = None) -> State:
                 alias = firsts.setdefault(id(tensor), place)
                 known = before.tensors.get(place) if before is not None else None
                 part = Part(
-                    None, None if torch.nn.parameter.is_lazy(tensor) else tuple(tensor.shape), str(tensor.dtype)[6:],
-                    str(tensor.device), tensor.requires_grad, role, None if alias == place else alias,
+                    weakref.ref(tensor), None if torch.nn.parameter.is_lazy(tensor) else tuple(tensor.shape),
+                    _element(tensor), str(tensor.device), tensor.requires_grad, role, None if alias == place else alias,
                 )  # fmt: skip
-                if known is not None and known.same() is tensor and _equal(known, part):
+                if known is not None and known.same() is tensor and known == part:
                     tensors[place] = known
                 else:
-                    tensors[place] = Part(weakref.ref(tensor), part.shape, part.dtype, part.device, part.trains,
-                                          part.role, part.alias_of)  # fmt: skip
+                    tensors[place] = part
                     same = False
     now = State(modules, tensors)
     if before is not None and same and len(modules) == len(before.modules) and len(tensors) == len(before.tensors):
@@ -76,10 +75,14 @@ def look(model: Any, before: State | None = None) -> State:
     return now
 
 
-def _equal(one: Part, other: Part) -> bool:
-    return (one.shape, one.dtype, one.device, one.trains, one.role, one.alias_of) == (
-        other.shape, other.dtype, other.device, other.trains, other.role, other.alias_of
-    )  # fmt: skip
+def _element(tensor: Any) -> str:
+    """The type of its elements; with the class of a tensor that holds them packed in others."""
+    from numel import torch_private
+
+    name, kind = str(tensor.dtype)[6:], type(tensor)
+    if not torch_private.wraps_tensors(kind) or torch_private.is_distributed(tensor):
+        return name
+    return f"{name} in {kind.__name__}"
 
 
 def changes(before: State, after: State) -> tuple[Change, ...]:
@@ -98,8 +101,8 @@ def _changes(before: State, after: State) -> Iterator[Change]:
             yield Change("added", path, None, kind)
             continue
         was, old = before.modules[path]
-        if was() is not now():
-            if not _inside(path, replaced):
+        if was() is not now() or old != kind:
+            if above_of(path, replaced) not in replaced or not path:
                 yield Change("replaced", path, old, kind)
             replaced.add(path)
     for path, part in before.tensors.items():
@@ -128,11 +131,3 @@ def _of_tensor(path: str, x: Part, y: Part, told: bool) -> Iterator[Change]:
     if x.role != y.role or (not found and not told and x.same() is not y.same()):
         found.append(Change("replaced", path, x.role, y.role))
     yield from found
-
-
-def _inside(path: str, above: set[str]) -> bool:
-    while path:
-        path = path.rpartition(".")[0]
-        if path in above:
-            return True
-    return False

@@ -6,7 +6,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd, isfinite, sqrt
+from math import gcd, hypot, isfinite, sqrt
 from typing import Any
 
 import torch
@@ -18,17 +18,20 @@ BINS = 64
 SAMPLE = 1 << 16  # elements of a tensor that its histogram is of
 _WHOLE = 1 << 20  # elements up to which a weight is kept whole until its update is known: 4 MiB of float32
 _PIECE = 1 << 22  # elements that are made doubles at once
+_SCALARS = frozenset({"step", "mu_product", "eta", "mu"})  # of a scalar parameter they have the shape of a moment
 _CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}  # of mean²: a variance below has lost half of its digits
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen: the statistics, the parameters that train and could be read, those of them without a gradient, and
-    what could not be read."""
+    """What was seen: the statistics, the parameters that train and could be read, those of them without a gradient,
+    those that no step since the look before was for, which optimizer holds which, and what could not be read."""
 
     statistics: tuple[Statistics, ...]
     trainable: tuple[str, ...]
     missing: frozenset[str]
+    unmoved: frozenset[str]
+    holders: Mapping[str, int]
     unread: tuple[str, ...]
 
 
@@ -66,6 +69,7 @@ class _Before:
     stride: tuple[int, ...]
     numel: int
     every: int
+    version: int | None
 
 
 class _Gathered:
@@ -100,11 +104,14 @@ class _Gathered:
 
 
 class Looks:
-    """Looks at the values of one model, one after the other. Between a look and the step after it copies of the weights
-    that train are held, of large ones of a sample."""
+    """Looks at the values of one model, one after the other. From a look to the step after it, copies of the weights
+    that train are held, of large ones of a sample. A step is what raises torch's count of the writes to a parameter;
+    where something writes past it (`.data`, a replayed graph), its values tell."""
 
     def __init__(self) -> None:
         self._before: dict[str, _Before] = {}
+        self._observed = 0  # how often since the look
+        self.holders: Mapping[str, int] = {}  # which optimizer held which at the last look
 
     @torch.no_grad()
     def look(self, model: Any, optimizers: Sequence[Any] = ()) -> Look:
@@ -119,8 +126,13 @@ class Looks:
         trainable: list[str] = []
         missing: set[str] = set()
         unread: list[str] = []
-        self._before = {}
+        holders: dict[str, int] = {}
+        held = {id(each): i for i, optimizer in enumerate(optimizers) for group in optimizer.param_groups
+                for each in group["params"]}  # fmt: skip
+        unmoved = frozenset(self._before)
+        self._before, self._observed = {}, 0
         for path, parameter in model.named_parameters():
+            holders[path] = held.get(id(parameter), -1)
             weight = _flat(path, "weight", parameter)
             if weight is None:
                 unread.append(path)
@@ -141,63 +153,92 @@ class Looks:
                     unread.append(f"{path} ({of})")
                 else:
                     found.append(values)
+        self.holders = holders
         statistics = _measured([each for each in found if each.numel])
-        return Look(tuple(statistics), tuple(trainable), frozenset(missing), tuple(unread))
+        return Look(tuple(statistics), tuple(trainable), frozenset(missing), unmoved, holders, tuple(unread))
 
     @torch.no_grad()
     def updates(self, model: Any) -> tuple[Statistics, ...]:
-        """What was added to the weights since the last look, once; not of a parameter that is another object now, or
-        has another shape, element type or device."""
-        before, self._before = self._before, {}
-        if not before:
+        """What the first step since the last look added to the weights, once for each; not of a parameter that is
+        another object now, or has another shape, element type or device."""
+        if not self._before:
             return ()
-        found: list[_Flat] = []
-        lengths = _Gathered()
+        self._observed += 1
+        every = self._observed & (self._observed - 1) == 0  # 1, 2, 4, 8 …: one step however many looks a step takes
+        lasting: dict[str, _Before] = {}
+        pairs: list[tuple[_Before, _Flat, bool]] = []
         for path, parameter in model.named_parameters():
-            kept = before.get(path)
-            if kept is None or kept.parameter() is not parameter or parameter.shape != kept.shape:
+            kept = self._before.get(path)
+            if kept is None or kept.parameter() is not parameter:
                 continue
-            weight = _flat(path, "update", parameter)
-            if weight is None or _stride(parameter) != kept.stride or weight.values.device != kept.values.device:
+            stepped = kept.version is None or _version(parameter) != kept.version
+            if not stepped and not every:
+                lasting[path] = kept
                 continue
-            now = weight.values[:: kept.every]
-            if now.dtype is not kept.values.dtype or now.shape != kept.values.shape:
-                continue
-            exact = torch.float32 if now.element_size() < 4 else now.dtype
-            found.append(_Flat(path, "update", now.to(exact) - kept.values.to(exact), 1))
+            change = _changed(path, parameter, kept)
+            if change is not None:
+                pairs.append((kept, change, stepped))
+        lengths = _Gathered()
+        for kept, _, _ in pairs:
             lengths.add(_norm(kept.values))
-        numels = (before[each.path].numel for each in found)
-        measured = _measured(found)
-        return tuple(
-            _as_update(each, numel, length)
-            for each, numel, (length,) in zip(measured, numels, lengths.brought(), strict=True)
-        )
+        found: list[Statistics] = []
+        measured = zip(pairs, _measured([change for _, change, _ in pairs]), lengths.brought(), strict=True)
+        for (kept, _, stepped), each, (length,) in measured:
+            if each.zeros == 1 and not stepped:
+                lasting[each.path] = kept
+            else:
+                found.append(_as_update(each, kept.numel, length))
+        self._before = lasting
+        return tuple(found)
 
     def _keep(self, path: str, parameter: Any, weight: _Flat) -> None:
         every = weight.every() if weight.numel > _WHOLE else 1
         values = weight.values[::every].clone()
         self._before[path] = _Before(weakref.ref(parameter), values, parameter.shape, _stride(parameter), weight.numel,
-                                     every)  # fmt: skip
+                                     every, _version(parameter))  # fmt: skip
+
+
+def _version(parameter: Any) -> int | None:
+    """How often it was written to; `None` of one that does not count, as those made under inference mode."""
+    try:
+        version: int = parameter._version
+    except RuntimeError:
+        return None
+    return version
+
+
+def _changed(path: str, parameter: Any, kept: _Before) -> _Flat | None:
+    """What was added to a weight, or to evenly spaced elements of it."""
+    weight = _flat(path, "update", parameter) if parameter.shape == kept.shape else None
+    if weight is None or _stride(parameter) != kept.stride or weight.values.device != kept.values.device:
+        return None
+    now = weight.values[:: kept.every]
+    if now.dtype is not kept.values.dtype or now.shape != kept.values.shape:
+        return None
+    exact = torch.float32 if now.element_size() < 4 else now.dtype
+    return _Flat(path, "update", now.to(exact) - kept.values.to(exact), 1)
 
 
 def _as_update(found: Statistics, numel: int, length: float) -> Statistics:
     norm = found.norm
-    ratio = norm / length if norm is not None and isfinite(length) and length else None
-    whole = None if norm is None else norm * sqrt(numel / found.seen)
+    ratio = _known(norm / length) if norm is not None and isfinite(length) and length else None
+    whole = None if norm is None else _known(norm * sqrt(numel / found.seen))
     return Statistics(found.path, "update", numel, found.seen, whole, found.mean, found.std, found.absmax, found.zeros,
                       found.nan, found.infinite, ratio)  # fmt: skip
 
 
 def _moments(parameter: Any, optimizers: Sequence[Any]) -> Iterator[tuple[str, torch.Tensor]]:
-    """By the names that optimizers have for them. Asking a state by `[]` would make an entry."""
+    """By the names that optimizers have for them, also of factored ones (rows, columns); not scalars, as how many steps
+    there were, nor vectors over all parameters. Asking a state by `[]` would make an entry."""
     for optimizer in optimizers:
         held = optimizer.state.get(parameter)
         if not isinstance(held, Mapping):
             continue
         for name, tensor in held.items():
-            if name == "step" or not isinstance(tensor, torch.Tensor):  # a step has the shape of a scalar parameter
+            if name in _SCALARS or not isinstance(tensor, torch.Tensor):
                 continue
-            if tensor.shape == parameter.shape and (tensor.is_floating_point() or tensor.is_complex()):
+            fits = tensor.shape == parameter.shape or 1 < tensor.numel() <= parameter.numel()
+            if fits and (tensor.is_floating_point() or tensor.is_complex()):
                 yield str(name), tensor
 
 
@@ -250,9 +291,11 @@ def _measured(found: Sequence[_Flat]) -> list[Statistics]:
     first = _Gathered()
     for each in found:
         if each.values.numel():
+            wide = _wide(each.values.device)
+            pieces = torch.split(each.values, _PIECE)  # which are made wide, one after the other
             first.add(torch.stack(torch.aminmax(each.values)))
-            first.add(each.values.sum(dtype=_wide(each.values.device)))
-            first.add(_norm(each.values))
+            first.add(torch.stack([piece.sum(dtype=wide) for piece in pieces]))
+            first.add(torch.stack([_norm(piece) for piece in pieces]))
             first.add(each.values.count_nonzero())
     numbers = first.brought()
     sums = [_Sums(each, numbers) for each in found]
@@ -271,7 +314,7 @@ class _Sums:
         self._low, self._high, self._norm, total, nonzero = 0.0, 0.0, 0.0, 0.0, 0.0
         if flat.values.numel():
             self._low, self._high = next(numbers)
-            (total,), (self._norm,), (nonzero,) = next(numbers), next(numbers), next(numbers)
+            total, self._norm, (nonzero,) = sum(next(numbers)), hypot(*next(numbers)), next(numbers)
         if flat.absent and isfinite(self._low) and isfinite(self._high):
             self._low, self._high = min(self._low, 0.0), max(self._high, 0.0)
         n = flat.numel
