@@ -77,9 +77,13 @@ def look(model: Any, before: State | None = None) -> State:
 
 def _element(tensor: Any) -> str:
     """The type of its elements; with the class of a tensor that holds them packed in others."""
-    from numel import torch_private
+    import torch
 
     name, kind = str(tensor.dtype)[6:], type(tensor)
+    if kind is torch.nn.Parameter or kind is torch.Tensor:  # nearly all: a look is taken at each step
+        return name
+    from numel import torch_private
+
     if not torch_private.wraps_tensors(kind) or torch_private.is_distributed(tensor):
         return name
     return f"{name} in {kind.__name__}"
