@@ -274,9 +274,11 @@ def test_a_file_without_a_suffix_is_recognised_and_another_is_not(tmp_path):
     blob = tmp_path / "0f3a"
     blob.write_bytes(written({"a": entry()}, 8))
     assert files.read(blob).totals.unclassified == 2
-    blob.write_bytes(b"PK\3\4")
-    with pytest.raises(FormatError, match="not a file that numel reads"):
-        files.read(blob)
+    hint = "load the state dict"
+    for head, hint in ((b"GGUF", r"index\.json$"), (b"PK\3\4", hint), (b"\x80\2}", hint)):
+        blob.write_bytes(head)
+        with pytest.raises(FormatError, match=f"not a file that numel reads.*{hint}"):
+            files.read(blob)
 
 
 def test_reading_a_file_imports_neither_torch_nor_numpy(tmp_path):

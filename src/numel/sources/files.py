@@ -33,9 +33,12 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     if place.name.endswith(".index.json"):
         return read_index(place)
     file = LocalFile(place)
-    if safetensors.sniff(file.read(0, _HEAD), place.name):
+    head = file.read(0, _HEAD)
+    if safetensors.sniff(head, place.name):
         return safetensors.read(file)
-    raise FormatError(f"{file.name}: not a file that numel reads; expected .safetensors or {INDEX}")
+    saved = head.startswith((b"PK\x03\x04", b"\x80"))  # a zip of pickles, or a pickle
+    hint = "; of a file of torch.save load the state dict, and give that in Python" if saved else ""
+    raise FormatError(f"{file.name}: not a file that numel reads; expected .safetensors or {INDEX}{hint}")
 
 
 def checkpoint(directory: Path) -> Path | None:

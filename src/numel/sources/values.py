@@ -72,7 +72,7 @@ class Stored:
         self._shard, self._name = shard, name
         held = shard.open().get_slice(name)
         self.shape: tuple[int, ...] = tuple(held.get_shape())
-        self.is_readable: bool = not held.get_dtype().startswith(("C", "F4"))
+        self.is_readable: bool = not held.get_dtype().startswith(("C", "F4", "F6"))
 
     def __getitem__(self, at: Any) -> Any:
         return self._shard.read(self._name, at)
