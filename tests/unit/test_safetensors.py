@@ -274,10 +274,10 @@ def test_a_file_without_a_suffix_is_recognised_and_another_is_not(tmp_path):
     blob = tmp_path / "0f3a"
     blob.write_bytes(written({"a": entry()}, 8))
     assert files.read(blob).totals.unclassified == 2
-    hint = "load the state dict"
-    for head, hint in ((b"GGUF", r"index\.json$"), (b"PK\3\4", hint), (b"\x80\2}", hint)):
+    way_out = "load the state dict"
+    for head, said in ((b"GGUF", r"index\.json$"), (b"PK\3\4", way_out), (b"\x80\2}", way_out)):
         blob.write_bytes(head)
-        with pytest.raises(FormatError, match=f"not a file that numel reads.*{hint}"):
+        with pytest.raises(FormatError, match=f"not a file that numel reads.*{said}"):
             files.read(blob)
 
 
