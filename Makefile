@@ -57,7 +57,7 @@ test-slow: .venv/.dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m slow
 
 lint: .venv/.dev
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy --strict src
 	$(BIN)/lint-imports
 
