@@ -47,11 +47,10 @@ class Monitor:
         self._held = Held()
         self._state: State | None = None
         self._kept = Kept()
-        self._last: tuple[int, float] | None = None
-        self._sink: Sink | None = _sink(sink)
+        self._unwritten: list[Record] = []  # kept, and not yet given to the sink
+        self._sink = _sink(sink)
         self.target = f"{type(model).__module__}.{type(model).__qualname__}"
-        if self._sink is not None:
-            self._sink.begin(self.target)
+        self._sink.begin(self.target)
 
     def observe(self, step: int) -> tuple[Seen, ...]:
         """Look at the model now; what changed since the last look is returned, and is in `history`.
@@ -60,24 +59,25 @@ class Monitor:
         """
         if self._model is None:
             raise InputsError("monitor: closed; open another one to go on")
-        if type(step) is not int or step < 0 or (self._last is not None and step < self._last[0]):
-            since = f" from {self._last[0]} on" if self._last is not None else ""
-            raise InputsError(f"monitor: step {step!r}; expected an integer{since or ' from 0 on'}")
+        first = 0 if self._kept.last is None else self._kept.last[0]
+        if type(step) is not int or step < first:
+            raise InputsError(f"monitor: step {step!r}; expected an integer from {first} on")
         now = time.time()
         state = look(self._model, self._state)
         found: tuple[Seen, ...] = ()
         if state is not self._state:
             if self._state is not None:
                 found = tuple(Seen(step, now, change) for change in changes(self._state, state))
-            self._state = state
             sample = Sample(step, now, totals(self._model))
             newest = self._kept.newest_sample
             if newest is None or sample.totals != newest.totals:
-                self._write(sample)
+                self._keep(sample)
             for each in found:
-                self._write(each)
+                self._keep(each)
+            self._state = state
+        self._kept.looked(step, now)
         self._look_at_values(step, now)
-        self._last = step, now
+        self._write()
         return found
 
     def _look_at_values(self, step: int, now: float) -> None:
@@ -102,42 +102,42 @@ class Monitor:
                 notes += self._alarms.of_look(seen.statistics, seen.trainable, seen.missing, seen.unmoved, seen.holders)
                 notes += self._alarms.of_unread(seen.unread)
         if statistics:
-            self._write(Values(step, now, tuple(statistics)))
+            self._keep(Values(step, now, tuple(statistics)))
         for note in notes:
-            self._write(Alarm(step, now, note))
+            self._keep(Alarm(step, now, note))
 
-    def _write(self, seen: Record) -> None:
+    def _keep(self, seen: Record) -> None:
         self._kept.add(seen)
-        if self._sink is not None:
-            self._sink.write(seen)
+        self._unwritten.append(seen)
+
+    def _write(self) -> None:
+        """Give the sink what it has not got, each once: where it raises, what follows is given to it all the same."""
+        unwritten, self._unwritten = self._unwritten, []
+        raised: Exception | None = None
+        for seen in unwritten:
+            try:
+                self._sink.write(seen)
+            except Exception as error:
+                raised = raised or error
+        if raised is not None:
+            raise raised
 
     @property
     def kept(self) -> Kept:
         """What was seen so far, as far as it is kept."""
         return self._kept
 
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """The totals where they changed, with those of the last look."""
-        last = self._now()
-        return (*self._kept.samples, *(() if last is None else (last,)))
-
-    def _now(self) -> Sample | None:
-        """The totals of the last look, where no sample has its step."""
-        newest = self._kept.newest_sample
-        if newest is None or self._last is None or self._last[0] == newest.step:
-            return None
-        return Sample(*self._last, newest.totals)
-
     def close(self) -> None:
         """Let go of the model and write what is left. Closing twice is closing once."""
         if self._model is None:
             return
         self._model, self._looks, self._optimizers = None, None, ()
-        last = self._now()
-        if last is not None:
-            self._write(last)
-        if self._sink is not None:
+        end = self._kept.end
+        if end is not None:
+            self._keep(end)
+        try:
+            self._write()
+        finally:
             self._sink.end()
 
     def __enter__(self) -> Monitor:
@@ -157,8 +157,10 @@ def _optimizers(given: Any) -> tuple[Any, ...]:
     return several
 
 
-def _sink(given: Any) -> Sink | None:
-    if given is None or isinstance(given, Sink):
+def _sink(given: Any) -> Sink:
+    if given is None:
+        return Sink()
+    if isinstance(given, Sink):
         return given
     if isinstance(given, str | os.PathLike):
         return JsonLines(given)

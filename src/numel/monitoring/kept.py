@@ -38,9 +38,6 @@ class Thinned(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return (each for _, each in self._held)
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     @property
     def newest(self) -> T | None:
         """The last one that was added."""
@@ -120,11 +117,15 @@ class Kept:
         self._alarms: deque[Alarm] = deque(maxlen=ALARMS)
         self._older = {"changes": 0, "alarms": 0}
         self._notes: list[Note] = []
-        self.last: tuple[int, float] | None = None
+        self.last: tuple[int, float] | None = None  # the step and the time of the last look
+
+    def looked(self, step: int, time: float) -> None:
+        """There was a look, whatever it saw: the totals are known up to it."""
+        self.last = step, time
 
     def add(self, seen: Sample | Seen | Values | Alarm) -> None:
         """One more, of a step that is none of those before."""
-        self.last = seen.step, seen.time
+        self.looked(seen.step, seen.time)
         match seen:
             case Sample():
                 self._samples.add(seen)
@@ -151,6 +152,7 @@ class Kept:
         self._drawn.drop(lambda each: each.step >= step)
         newest = self._looks.newest
         if newest is not None and newest.values[-1].step >= step:
+            gone += 1
             self._looks.replace_newest(_Look(tuple(each for each in newest.values if each.step < step)))
         gone += len(self._changes) + len(self._alarms)
         self._changes = deque((each for each in self._changes if each.step < step), CHANGES)
@@ -160,19 +162,24 @@ class Kept:
             text = f"the run was gone on with from step {step}; what was seen from there on before is left out"
             self._notes.append(Note("history-gone-back", "info", text))
 
-    def say(self, note: Note) -> None:
-        """Something the reader of the history should know."""
-        self._notes.append(note)
-
     @property
     def newest_sample(self) -> Sample | None:
         """The last totals."""
         return self._samples.newest
 
     @property
+    def end(self) -> Sample | None:
+        """The totals of the last look, where no sample has its step."""
+        newest = self._samples.newest
+        if newest is None or self.last is None or self.last[0] == newest.step:
+            return None
+        return Sample(*self.last, newest.totals)
+
+    @property
     def samples(self) -> tuple[Sample, ...]:
-        """The totals where they changed."""
-        return tuple(self._samples)
+        """The totals where they changed, with those of the last look."""
+        end = self.end
+        return (*self._samples, *(() if end is None else (end,)))
 
     @property
     def changes(self) -> tuple[Seen, ...]:
