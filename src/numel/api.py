@@ -395,8 +395,9 @@ def monitor(model: Any, sink: Any = None, every: int | None = None, optimizer: A
     >>> [(each.path, each.of) for each in watched.history.values[0].statistics[:2]]
     [('0.weight', 'weight'), ('0.bias', 'weight')]
     """
-    if not callable(getattr(model, "named_modules", None)):
-        raise TargetError(f"monitor: {type(model).__name__}; expected a live torch.nn.Module")
+    if isinstance(model, type) or not callable(getattr(model, "named_modules", None)):
+        given = f"the class {model.__qualname__}" if isinstance(model, type) else type(model).__name__
+        raise TargetError(f"monitor: {given}; expected a live torch.nn.Module")
     from numel.results import Watch
 
     return Watch(model, sink, every, optimizer)

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import numel  # noqa: E402
+from numel.errors import InputsError, TargetError  # noqa: E402
 from numel.facts import Alarm, Change, Note, Sample, Seen, Statistics, Totals, Values  # noqa: E402
 from numel.monitoring import Sink  # noqa: E402
 from numel.monitoring.kept import Kept, Thinned  # noqa: E402
@@ -109,6 +110,26 @@ def test_a_monitor_that_is_closed_lets_go_of_model_and_optimizer():
     gc.collect()
     assert [each() for each in gone] == [None, None]
     assert watched.history.steps == (0, 0)
+
+
+# ── what is watched, and when ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_class_is_no_model():
+    with pytest.raises(TargetError, match="the class Linear; expected a live"):
+        numel.monitor(nn.Linear)
+
+
+def test_a_step_is_an_integer_of_any_library():
+    numpy = pytest.importorskip("numpy")
+    watched = numel.monitor(nn.Linear(2, 2), every=numpy.int64(2))
+    for step in range(4):
+        watched.observe(numpy.int64(step))
+    assert [each.step for each in watched.history.values if each.by("weight")] == [0, 2]
+    assert {type(each.step) for each in (*watched.history.samples, *watched.history.values)} == {int}
+    for step in (numpy.bool_(True), True, numpy.float64(5), torch.tensor([1, 2]), None):
+        with pytest.raises(InputsError, match="expected an integer from 3 on"):
+            watched.observe(step)
 
 
 # ── what is kept of a run that went back ─────────────────────────────────────────────────────────────────────────────

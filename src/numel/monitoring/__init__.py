@@ -3,11 +3,12 @@ values are like now and then."""
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from numel.errors import InputsError
 from numel.facts import Alarm, Note, Sample, Seen, Statistics, Values
@@ -36,11 +37,12 @@ class Monitor:
         self, model: Any, sink: Sink | Callable[[Any], None] | str | os.PathLike[str] | None = None,
         every: int | None = None, optimizer: Any = None,
     ) -> None:  # fmt: skip
-        if every is not None and (type(every) is not int or every < 1):
+        stride = _whole(every)
+        if every is not None and (stride is None or stride < 1):
             raise InputsError(f"monitor: every {every!r}; expected how many steps, or None")
         self._model: Any | None = model
         self._optimizers = _optimizers(optimizer)
-        self._every = every
+        self._every = stride
         self._due = 0  # the step from which on values are looked at
         self._looks: Looks | None = None
         self._alarms = Alarms()
@@ -52,7 +54,7 @@ class Monitor:
         self.target = f"{type(model).__module__}.{type(model).__qualname__}"
         self._sink.begin(self.target)
 
-    def observe(self, step: int) -> tuple[Seen, ...]:
+    def observe(self, step: SupportsIndex) -> tuple[Seen, ...]:
         """Look at the model now; what changed since the last look is returned, and is in `history`.
 
         Raises `InputsError` for a step that is none or goes back, and after `close`.
@@ -60,8 +62,10 @@ class Monitor:
         if self._model is None:
             raise InputsError("monitor: closed; open another one to go on")
         first = 0 if self._kept.last is None else self._kept.last[0]
-        if type(step) is not int or step < first:
+        number = _whole(step)
+        if number is None or number < first:
             raise InputsError(f"monitor: step {step!r}; expected an integer from {first} on")
+        step = number
         now = time.time()
         state = look(self._model, self._state)
         found: tuple[Seen, ...] = ()
@@ -147,6 +151,14 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:  # fmt: skip
         self.close()
+
+
+def _whole(given: Any) -> int | None:
+    """An integer of any library; a flag is none."""
+    try:
+        return None if isinstance(given, bool) else operator.index(given)
+    except (TypeError, ValueError):
+        return None
 
 
 def _optimizers(given: Any) -> tuple[Any, ...]:
