@@ -4,7 +4,12 @@ all; sinks that fail; and what is kept of a run that went back."""
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
+import sys
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,8 @@ from numel.errors import InputsError, TargetError  # noqa: E402
 from numel.facts import Alarm, Change, Note, Sample, Seen, Statistics, Totals, Values  # noqa: E402
 from numel.monitoring import Sink  # noqa: E402
 from numel.monitoring.kept import Kept, Thinned  # noqa: E402
+from numel.monitoring.sinks import JsonLines  # noqa: E402
+from numel.results import History  # noqa: E402
 
 nn = torch.nn
 
@@ -35,6 +42,55 @@ def test_a_run_that_is_open_ends_at_the_last_step_that_its_file_knows(tmp_path: 
     assert numel.compare(watched.history, history).identical
     watched.close()
     assert numel.load(tmp_path / "run.jsonl") == history
+
+
+def test_every_line_is_in_the_file_when_observe_returns(tmp_path: Path):
+    model = nn.Linear(2, 2)
+    watched = numel.monitor(model, tmp_path / "run.jsonl", every=1)
+    for step in range(3):
+        watched.observe(step)
+        *lines, rest = (tmp_path / "run.jsonl").read_bytes().split(b"\n")
+        assert rest == b""
+        assert [found[0] for found in json.loads(lines[-1]).values()] == [step]
+    watched.close()
+
+
+# ── runs that are gone on with ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def watch(place: Any, steps: range, model: Any = None) -> History:
+    with numel.monitor(nn.Linear(2, 2) if model is None else model, place, every=1) as watched:
+        for step in steps:
+            watched.observe(step)
+    return watched.history
+
+
+def looks(history: Any) -> list[int]:
+    return [each.step for each in history.values if each.by("weight")]
+
+
+def test_two_monitors_do_not_write_to_one_file(tmp_path: Path):
+    place = tmp_path / "run.jsonl"
+    pytest.importorskip("fcntl")
+    sink: Any = JsonLines(place)
+    watched = numel.monitor(nn.Linear(2, 2), sink)
+    watched.observe(0)
+    before = place.read_bytes()
+    with pytest.raises(InputsError, match="another monitor writes to it"):
+        numel.monitor(nn.Linear(2, 2), place)
+    code = (
+        f"import numel, torch\ntry:\n numel.monitor(torch.nn.ReLU(), {str(place)!r})\nexcept Exception as e: print(e)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "another monitor writes to it" in found.stdout
+    assert place.read_bytes() == before
+    child = subprocess.Popen(["sleep", "60"], pass_fds=[sink._file.fileno()])  # as a process that loads data
+    try:
+        watched.close()
+        numel.monitor(nn.Linear(2, 2), place).close()
+    finally:
+        child.kill()
+        child.wait()
 
 
 # ── sinks that fail ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -112,6 +168,112 @@ def test_a_monitor_that_is_closed_lets_go_of_model_and_optimizer():
     assert watched.history.steps == (0, 0)
 
 
+@contextmanager
+def limit(nbytes: int) -> Iterator[None]:
+    """No file of this process grows beyond."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_can_not_grow_stops_no_training(tmp_path: Path):
+    model, place = nn.Linear(2, 2), tmp_path / "run.jsonl"
+    watched = numel.monitor(model, place)
+    watched.observe(0)
+    with limit(place.stat().st_size + 20):
+        for step in (1, 2):
+            watched.observe(step)
+        model.requires_grad_(False)
+        with pytest.warns(RuntimeWarning, match="nothing from step 3 on is") as warned:
+            watched.observe(3)
+        watched.observe(8)  # a second warning would be an error
+        watched.close()
+    assert (len(warned), warned[0].filename) == (1, __file__)
+    history = watched.history
+    assert [(note.code, note.path) for note in history.notes] == [("sink-stopped", "")]
+    assert history.notes[0].text.endswith("nothing from step 3 on is written to it: File too large")
+    assert {each.step for each in history.changes} == {3}
+    assert history.steps == (0, 8)
+    assert len(numel.load(place).samples) == 1
+    assert looks(watch(place, range(9, 11))) == [9, 10]  # there is room again: the line that was cut stays alone
+    assert looks(numel.load(place)) == [9, 10]
+
+
+def test_a_disk_that_finds_out_at_the_end_is_said_too(tmp_path: Path):
+    sink = JsonLines(tmp_path / "run.jsonl")
+    watched = numel.monitor(nn.Linear(2, 2), sink)
+    watched.observe(0)
+    file: Any = sink._file
+
+    class Late:
+        def fileno(self) -> int:
+            return int(file.fileno())
+
+        def close(self) -> None:
+            file.close()
+            raise OSError(122, "Disk quota exceeded")
+
+    sink._file = Late()  # type: ignore[assignment]
+    with pytest.warns(RuntimeWarning, match="its last lines may be missing: Disk quota exceeded"):
+        watched.close()
+    assert [note.code for note in watched.history.notes] == ["sink-stopped"]
+
+
+def test_a_callable_that_raises_stops_the_training():
+    def stop(seen: Any) -> None:
+        if isinstance(seen, Seen):
+            raise StopIteration
+
+    model = nn.Linear(2, 2)
+    watched = numel.monitor(model, stop)
+    watched.observe(0)
+    model.requires_grad_(False)
+    with pytest.raises(StopIteration):
+        watched.observe(1)
+
+
+# ── files that are none ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_place_that_can_not_be_written_to_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "saved.json").write_text('{"schema": 2, "kind": "history", "facts": {"samples": [], "changes": []}}')
+    places = {
+        tmp_path: "Is a directory", Path("/proc/x.jsonl"): "no such directory|denied", "a\0b.jsonl": "null byte",
+        tmp_path / "none" / "run.jsonl": "no such directory", tmp_path / ("x" * 300): "File name too long",
+        tmp_path / "saved.json": "a file that is no history",
+    }  # fmt: skip
+    for place, reason in places.items():
+        with pytest.raises(InputsError, match=reason) as raised:
+            numel.monitor(nn.Linear(2, 2), place)
+        assert "\n" not in str(raised.value)
+    with limit(10), pytest.raises(InputsError, match="File too large"):
+        numel.monitor(nn.Linear(2, 2), tmp_path / "full.jsonl")
+
+    def refused(self: Path, mode: str) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)  # root may write everywhere
+    with pytest.raises(InputsError, match=r"run.jsonl: Permission denied; expected a file to"):
+        numel.monitor(nn.Linear(2, 2), tmp_path / "run.jsonl")
+
+
+def test_a_training_that_was_interrupted_begins_again_in_its_file(tmp_path: Path):
+    pytest.importorskip("transformers")
+    from types import SimpleNamespace
+
+    from numel.integrations import TrainerMonitor
+
+    callback, model = TrainerMonitor(tmp_path / "run.jsonl"), nn.Linear(2, 2)
+    for step in (0, 4):
+        callback.on_train_begin(None, SimpleNamespace(global_step=step), None, model=model)
+    callback.on_train_end(None, None, None)
+    assert numel.load(tmp_path / "run.jsonl").steps == (0, 4)  # type: ignore
+
+
 # ── what is watched, and when ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -125,7 +287,7 @@ def test_a_step_is_an_integer_of_any_library():
     watched = numel.monitor(nn.Linear(2, 2), every=numpy.int64(2))
     for step in range(4):
         watched.observe(numpy.int64(step))
-    assert [each.step for each in watched.history.values if each.by("weight")] == [0, 2]
+    assert looks(watched.history) == [0, 2]
     assert {type(each.step) for each in (*watched.history.samples, *watched.history.values)} == {int}
     for step in (numpy.bool_(True), True, numpy.float64(5), torch.tensor([1, 2]), None):
         with pytest.raises(InputsError, match="expected an integer from 3 on"):

@@ -19,6 +19,8 @@ class TrainerMonitor(Watching, _Callback):  # type: ignore[misc]
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        if self._watch is not None:  # that of a training which was interrupted still has the file
+            self._watch.close()
         self._watch = api.monitor(given["model"], self._sink, self._every, given.get("optimizer"))
         self._watch.observe(state.global_step)
 

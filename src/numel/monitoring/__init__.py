@@ -131,6 +131,12 @@ class Monitor:
         """What was seen so far, as far as it is kept."""
         return self._kept
 
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What the history or its sink does not tell, and why."""
+        stopped = self._sink.stopped
+        return (*self._kept.notes, *(() if stopped is None else (stopped,)))
+
     def close(self) -> None:
         """Let go of the model and write what is left. Closing twice is closing once."""
         if self._model is None:

@@ -3,26 +3,37 @@ read again."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from numel.errors import InputsError, SchemaError
 from numel.facts import Alarm, Note, Sample, Seen, Values
 from numel.facts.history_codec import decode_line, encode_alarm, encode_sample, encode_seen, encode_values
 from numel.facts.schema import SCHEMA, upgraded
 from numel.monitoring.kept import Kept
+from numel.sources.bytes import printable
+from numel.sources.lines import HEADER, begins
 
-_HEADER = 4096  # bytes in which the first line of a history ends
+try:
+    import fcntl
+
+    _flock: Any = fcntl.flock
+except ImportError:  # there is none on Windows
+    _flock = None
 
 Record = Sample | Seen | Values | Alarm
 
 
 class Sink:
     """Gets every sample, every change, the values of every look and every alarm when it is seen; what one does not need
-    it leaves as it is here."""
+    it leaves as it is here. `stopped` is for the notes of the history: why it writes no more, where it gave up."""
+
+    stopped: Note | None = None
 
     def begin(self, target: str) -> None:
         """Before the first one; `target` is the class of the model."""
@@ -71,64 +82,100 @@ class Callback(Sink):
 
 class JsonLines(Sink):
     """A file that grows by one whole line at a time: a run that is killed loses at most its last one. A file that is
-    there is gone on with. Of several processes of a job only the first writes."""
+    there is gone on with. Of several processes of a job only the first writes, and of several monitors the first that
+    has the file. Where the disk is full or gone the training goes on: it warns once and writes no more."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._writes = is_first()
-        self._file: Any = None
+        self._file: IO[bytes] | None = None
 
     def begin(self, target: str) -> None:
         if not self._writes:
             return
-        _check(self._path)
-        cut = _cut(self._path)
-        self._file = self._path.open("a", encoding="utf-8", newline="\n")
-        if cut:  # the last line of a run that was killed stays alone
-            self._file.write("\n")
-        self._line({"schema": SCHEMA, "kind": "history", "target": target})
+        self.stopped = None
+        file, cut = _opened(self._path)
+        self._file = file
+        try:
+            if cut:  # the last line of a run that was killed stays alone
+                file.write(b"\n")
+            self._line({"schema": SCHEMA, "kind": "history", "target": target})
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what is not written yet can not be
+                self._let_go()
+            reason = error.strerror or error
+            raise InputsError(f"monitor: {printable(self._path)}: {reason}; name another file") from error
 
     def write(self, seen: Record) -> None:
-        if self._writes and self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._line(_line(seen))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._let_go()
+            self._give_up(f"nothing from step {seen.step} on is written to it", error)
 
     def end(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        try:
+            self._let_go()
+        except OSError as error:  # a file system that finds out at the end
+            self._give_up("its last lines may be missing", error)
 
     def _line(self, held: Any) -> None:
-        self._file.write(json.dumps(held, ensure_ascii=True, allow_nan=False) + "\n")
-        self._file.flush()
+        assert self._file is not None
+        self._file.write(json.dumps(held, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n")
+        self._file.flush()  # a run that is killed after this has lost nothing
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        if _flock is not None:
+            with contextlib.suppress(OSError):
+                _flock(file, fcntl.LOCK_UN)  # also where a forked process still has the file open
+        file.close()
+
+    def _give_up(self, text: str, error: OSError) -> None:
+        note = Note("sink-stopped", "warning", f"{printable(self._path)}: {text}: {error.strerror or error}")
+        self.stopped = note
+        warnings.warn(f"monitor: {note.text}", RuntimeWarning, stacklevel=5)  # where observe is called
 
 
-def _check(path: Path) -> None:
-    """Raises `InputsError` for a place that nothing can be written to, and for a file that is no history: it would be
-    damaged."""
-    if not path.absolute().parent.is_dir():
-        raise InputsError(f"monitor: {path}: no such directory to write into")
-    try:
-        with path.open("rb") as file:
-            start = file.read(_HEADER)
-    except FileNotFoundError:
+def _opened(path: Path) -> tuple[IO[bytes], bool]:
+    """The file to write on into, and whether its last line has no end. Reads its first line and its last byte: it may
+    be gigabytes. Raises `InputsError` for a place that can not be written to, a file that another monitor writes to,
+    and one that is no history: it would be damaged."""
+    where = f"monitor: {printable(path)}"
+    with contextlib.ExitStack() as failed:
+        try:
+            file = failed.enter_context(path.open("a+b"))
+            _lock(file, where)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if size and not begins(file.readline(HEADER)):
+                raise InputsError(f"{where}: a file that is no history; name another, or remove it")
+            file.seek(max(size - 1, 0))
+            cut = file.read(1) not in (b"\n", b"")
+        except FileNotFoundError as error:
+            raise InputsError(f"{where}: no such directory to write into") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputsError(f"{where}: {reason}; expected a file to read and write") from error
+        failed.pop_all()
+    return file, cut
+
+
+def _lock(file: IO[bytes], where: str) -> None:
+    """Two monitors in one file would look like one run."""
+    if _flock is None:
         return
-    except OSError as error:
-        raise InputsError(f"monitor: {path}: {error.strerror}; expected a file of JSON Lines") from error
-    held = _held(start.partition(b"\n")[0].decode("utf-8", "replace"))
-    if start and (held is None or held.get("kind") != "history"):
-        raise InputsError(f"monitor: {path}: a file that is no history; name another, or remove it")
-
-
-def _cut(path: Path) -> bool:
-    """Whether the last line of a file has no end. Reads one byte: the file may be gigabytes."""
     try:
-        with path.open("rb") as file:
-            if not file.seek(0, os.SEEK_END):
-                return False
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    except FileNotFoundError:
-        return False
+        _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputsError(f"{where}: another monitor writes to it; close that one, or name another file") from error
+    except OSError:  # a file system without locks
+        return
 
 
 def _line(seen: Record) -> dict[str, Any]:

@@ -49,4 +49,4 @@ class Watch(Monitor):
     def history(self) -> History:
         """What was seen so far."""
         kept = self.kept
-        return History(kept.samples, kept.changes, self.target, kept.values, kept.alarms, kept.notes)
+        return History(kept.samples, kept.changes, self.target, kept.values, kept.alarms, self.notes)
