@@ -21,6 +21,7 @@ from numel.errors import InputsError, SchemaError, TargetError
 from numel.facts import Note, Snapshot, Totals, listed
 from numel.facts.trace import Trace
 from numel.sources.bytes import printable
+from numel.sources.lines import is_history
 from numel.sources.targets import Resolved, resolve
 
 if TYPE_CHECKING:
@@ -267,16 +268,18 @@ def _history(target: Any) -> History | None:
 
     if isinstance(target, History):
         return target
-    if not isinstance(target, str | os.PathLike) or Path(target).suffix not in (".json", ".jsonl"):
+    if not isinstance(target, str | os.PathLike):
         return None
     place = Path(target).expanduser()
-    if not place.is_file() or place.name.endswith(".index.json"):
+    if not os.path.isfile(place):  # unlike Path's own, False for a name that is too long
         return None
-    if place.suffix == ".json":
+    if _is_run(place):
+        held: Any = load(place)
+    elif place.suffix == ".json" and not place.name.endswith(".index.json"):
         found = resolve(target)
         held = None if found.saved is None else load(found.saved)
     else:
-        held = load(place)
+        return None
     return held if isinstance(held, History) else None
 
 
@@ -404,8 +407,8 @@ def monitor(model: Any, sink: Any = None, every: int | None = None, optimizer: A
 
 
 def load(path: str | os.PathLike[str]) -> Result:
-    """A result that `save` wrote as `.json`, of this version or an older one, or a monitor's `.jsonl` as its history.
-    Needs no torch.
+    """A result that `save` wrote as `.json`, of this version or an older one, or the JSON Lines of a monitor, whatever
+    the file is called, as their history. Needs no torch.
 
     Raises `TargetError` for a file that can not be read and `SchemaError` for one that holds no result.
     """
@@ -414,7 +417,7 @@ def load(path: str | os.PathLike[str]) -> Result:
     except TypeError as error:
         raise TargetError(f"load: {path!r}: expected the path of a result that numel saved") from error
     try:
-        if place.suffix == ".jsonl":
+        if _is_run(place):
             return _run(place)
         saved = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -425,6 +428,11 @@ def load(path: str | os.PathLike[str]) -> Result:
     from numel.results import from_saved
 
     return from_saved(saved, printable(place))
+
+
+def _is_run(place: Path) -> bool:
+    """Whether the lines in a file are those of a monitor, or should be."""
+    return place.suffix == ".jsonl" or is_history(place)
 
 
 def _run(place: Path) -> History:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import weakref
@@ -18,12 +19,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import numel  # noqa: E402
-from numel.errors import InputsError, TargetError  # noqa: E402
+from numel.errors import InputsError, SchemaError, TargetError  # noqa: E402
 from numel.facts import Alarm, Change, Note, Sample, Seen, Statistics, Totals, Values  # noqa: E402
 from numel.monitoring import Sink  # noqa: E402
 from numel.monitoring.kept import Kept, Thinned  # noqa: E402
-from numel.monitoring.sinks import JsonLines  # noqa: E402
-from numel.results import History  # noqa: E402
+from numel.monitoring.sinks import JsonLines, Reader  # noqa: E402
+from numel.results import Following, History  # noqa: E402
+from numel.sources.lines import is_history  # noqa: E402
 
 nn = torch.nn
 
@@ -67,6 +69,50 @@ def watch(place: Any, steps: range, model: Any = None) -> History:
 
 def looks(history: Any) -> list[int]:
     return [each.step for each in history.values if each.by("weight")]
+
+
+def test_a_run_that_goes_on_at_its_last_step_has_it_once(tmp_path: Path):
+    for steps in (range(0, 6), range(5, 9)):
+        watch(tmp_path / "run.jsonl", steps)
+    history: Any = numel.load(tmp_path / "run.jsonl")
+    assert looks(history) == list(range(9))
+    assert [each.step for each in history.samples] == [0, 5, 8]
+    assert [note.code for note in history.notes] == ["history-gone-back"]
+
+
+def test_a_run_that_goes_on_after_its_last_step_is_one_without_a_note(tmp_path: Path):
+    for steps in (range(0, 6), range(6, 9)):
+        watch(tmp_path / "run.jsonl", steps)
+    history: Any = numel.load(tmp_path / "run.jsonl")
+    assert (looks(history), history.notes) == (list(range(9)), ())
+
+
+HEADER = '{"schema": 2, "kind": "history", "target": "net.A"}'
+
+
+def sample(step: int) -> str:
+    return json.dumps({"sample": [step, 1.5, {"params": 6}]})
+
+
+def read(*lines: str) -> tuple[list[int], list[tuple[str, str]]]:
+    reader = Reader("run.jsonl")
+    reader.feed(lines)
+    return [each.step for each in reader.kept.samples], [(note.code, note.text) for note in reader.notes()]
+
+
+def test_steps_that_go_back_without_a_beginning_are_those_of_two_writers():
+    steps, notes = read(HEADER, sample(4), sample(5), sample(2), sample(1), sample(6))
+    assert steps == [4, 5, 2, 1, 6]
+    assert notes == [("history-mixed", "step 2 after step 5 of the same run: more than one monitor wrote to the file")]
+    steps, ((code, text),) = read(HEADER, sample(4), HEADER, sample(5), sample(2))  # once after a beginning, too
+    assert (steps, code, text.partition(" of")[0]) == ([4, 5, 2], "history-mixed", "step 2 after step 5")
+
+
+def test_a_model_of_another_class_is_said():
+    other = HEADER.replace("net.A", "net.B")
+    steps, notes = read(HEADER, sample(4), other, sample(5), other, sample(6))
+    assert steps == [4, 5, 6]
+    assert notes == [("history-of-others", "first net.A, then net.B was watched: they are shown as one run")]
 
 
 def test_two_monitors_do_not_write_to_one_file(tmp_path: Path):
@@ -259,6 +305,130 @@ def test_a_place_that_can_not_be_written_to_is_one_line(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "open", refused)  # root may write everywhere
     with pytest.raises(InputsError, match=r"run.jsonl: Permission denied; expected a file to"):
         numel.monitor(nn.Linear(2, 2), tmp_path / "run.jsonl")
+
+
+@pytest.mark.parametrize("name", ["run.log", "run", "run.json", "run.jsonl", "run.index.json"])
+def test_a_history_is_read_whatever_its_file_is_called(name: str, tmp_path: Path):
+    history = watch(tmp_path / name, range(3))
+    assert numel.load(tmp_path / name) == history
+    other = watch(tmp_path / "other.txt", range(3))
+    assert numel.compare(tmp_path / name, str(tmp_path / "other.txt")).histories == (history, other)  # type: ignore
+
+
+def test_no_other_file_is_taken_for_a_history(tmp_path: Path):
+    history = watch(tmp_path / "run.jsonl", range(3))
+    history.save(tmp_path / "saved.json")
+    numel.summary(nn.Linear(2, 2)).save(tmp_path / "report.json")
+    held = json.loads((tmp_path / "saved.json").read_text())
+    (tmp_path / "short.json").write_text(json.dumps({**held, "facts": {"samples": [], "changes": []}}))
+    (tmp_path / "config.json").write_text('{"kind": "history"}\n')
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "weights.bin").write_bytes(bytes(range(256)) * 100)
+    assert {each.name for each in tmp_path.iterdir() if is_history(each)} == {"run.jsonl"}
+    assert not is_history(tmp_path)
+    assert numel.load(tmp_path / "saved.json") == history
+    assert numel.load(tmp_path / "short.json") == History()
+    with pytest.raises(TargetError, match="not JSON"):
+        numel.load(tmp_path / "weights.bin")
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no files of pipes")
+def test_nothing_of_a_pipe_is_lost(tmp_path: Path):
+    report = numel.summary(nn.Linear(2, 2))
+    report.save(tmp_path / "report.json")
+    near, far = os.pipe()
+    os.write(far, (tmp_path / "report.json").read_bytes())
+    os.close(far)
+    try:
+        assert str(numel.load(f"/dev/fd/{near}")) == str(report)
+    finally:
+        os.close(near)
+
+
+def test_a_file_without_a_history_says_so(tmp_path: Path):
+    place = tmp_path / "run.jsonl"
+    texts = {
+        b"": "empty", b"hello": "no history that numel wrote", bytes(range(256)) * 9: "no history",
+        b"[1]\n": "no history", b'{"schema": 7}\n': "no history",
+        b'{"sample": [0, 1.5, {}]}\n': "no history",
+    }  # fmt: skip
+    for held, reason in texts.items():
+        place.write_bytes(held)
+        with pytest.raises(SchemaError, match=f"run.jsonl: {reason}"):
+            numel.load(place)
+
+
+def test_the_first_line_tells_that_it_is_none():
+    with pytest.raises(SchemaError, match="no history that numel wrote"):
+        Reader().feed(["{}", "nothing"])
+
+
+# ── files that are followed ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_is_followed_while_it_grows_by_halves_of_lines(tmp_path: Path):
+    place = tmp_path / "run.jsonl"
+    place.write_text(HEADER)
+    with Following(place, "run.jsonl") as run, place.open("a") as file:
+        assert not run.grew()  # the line has no end yet
+        for text, grew, steps in (("\n", True, []), (sample(3)[:9], False, []), (sample(3)[9:] + "\n", True, [3])):
+            file.write(text)
+            file.flush()
+            assert run.grew() is grew
+            assert [each.step for each in run.now().samples] == steps
+
+
+@pytest.mark.parametrize(("how", "steps"), [("written anew", [1]), ("replaced", [1, 2, 3])])
+def test_a_file_that_begins_anew_is_read_anew(how: str, steps: list[int], tmp_path: Path):
+    place = tmp_path / "run.jsonl"
+    place.write_text("\n".join((HEADER, sample(0), sample(5), "")))
+    with Following(place, "run.jsonl") as run:
+        assert run.grew()
+        if how == "replaced":
+            place.rename(tmp_path / "old.jsonl")
+        place.write_text("")
+        assert not run.grew()
+        assert [each.step for each in run.now().samples] == [0, 5]  # as long as there is nothing else
+        place.write_text("\n".join((HEADER.replace("net.A", "net.B"), *map(sample, steps), "")))
+        assert run.grew()
+        assert ([each.step for each in run.now().samples], run.now().target) == (steps, "net.B")
+        assert not run.grew()
+
+
+def test_of_a_file_that_was_removed_stays_what_was_read(tmp_path: Path):
+    place = tmp_path / "run.jsonl"
+    place.write_text("\n".join((HEADER, sample(0), "")))
+    with Following(place, "run.jsonl") as run:
+        assert run.grew()
+        place.unlink()
+        assert not run.grew()
+        assert [each.step for each in run.now().samples] == [0]
+
+
+def test_a_file_that_is_followed_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from numel.cli.main import main
+
+    place = tmp_path / "run.log"
+    place.write_text("\n".join((HEADER, sample(0), "")))
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) > 1:
+            raise KeyboardInterrupt
+        with place.open("a") as file:
+            file.write(sample(7) + "\n")
+
+    opened: list[Any] = []
+    begin = Following.__init__
+    monkeypatch.setattr(Following, "__init__", lambda self, *given: opened.append(given) or begin(self, *given))
+    monkeypatch.setattr("numel.cli.monitor.time.sleep", sleep)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["monitor", str(place)]) == 0
+    assert len(opened) == 1
+    assert "from step 0 to step 7" in capsys.readouterr().out
 
 
 def test_a_training_that_was_interrupted_begins_again_in_its_file(tmp_path: Path):

@@ -24,8 +24,10 @@ def monitor(file: str, once: bool, output: str | None, format: str | None) -> No
     With --once, -o or -f, and where stdout is no terminal, it is shown as it is now.
     """
     from numel import api
+    from numel.sources.lines import is_history
 
-    if once or output is not None or format is not None or not sys.stdout.isatty():
+    now = once or output is not None or format is not None or not sys.stdout.isatty()
+    if now or not is_history(file):  # to load it says what is wrong with it
         shared.write(api.load(file), output, format)
         return
     from rich.console import Console
@@ -35,13 +37,15 @@ def monitor(file: str, once: bool, output: str | None, format: str | None) -> No
     from numel.sources.bytes import printable
     from numel.views import colored
 
-    run = api.load(file)  # says what is wrong with it, if something is
     console = Console(no_color=not colored(sys.stdout))
-    live = Live(run, console=console, auto_refresh=False, screen=True, vertical_overflow="ellipsis")
-    with contextlib.suppress(KeyboardInterrupt), Following(Path(file), printable(file)) as followed, live:
-        while True:
-            if followed.grew():
-                run = followed.now()
-                live.update(run, refresh=True)
-            time.sleep(_PAUSE)
+    with Following(Path(file), printable(file)) as followed:
+        followed.grew()
+        run = followed.now()
+        live = Live(run, console=console, auto_refresh=False, screen=True, vertical_overflow="ellipsis")
+        with contextlib.suppress(KeyboardInterrupt), live:
+            while True:
+                time.sleep(_PAUSE)
+                if followed.grew():
+                    run = followed.now()
+                    live.update(run, refresh=True)
     shared.write(run, None, None)

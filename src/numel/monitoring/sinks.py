@@ -17,7 +17,7 @@ from numel.facts.history_codec import decode_line, encode_alarm, encode_sample, 
 from numel.facts.schema import SCHEMA, upgraded
 from numel.monitoring.kept import Kept
 from numel.sources.bytes import printable
-from numel.sources.lines import HEADER, begins
+from numel.sources.lines import HEADER, begins, is_header
 
 try:
     import fcntl
@@ -25,6 +25,9 @@ try:
     _flock: Any = fcntl.flock
 except ImportError:  # there is none on Windows
     _flock = None
+
+_PIECE = 1 << 20  # bytes at once
+_EXPECTED = "expected the JSON Lines that numel.monitor writes"
 
 Record = Sample | Seen | Values | Alarm
 
@@ -194,7 +197,7 @@ class Reader:
     """What `JsonLines` wrote, as far as it was given: `kept` is what was seen, `target` the class of the model.
 
     A line that a killed run left unfinished is left out; of whole ones with something wrong in them a note is kept.
-    Where a run was gone on with from an earlier step, what was seen from there on before is left out.
+    Where a run was gone on with from a step that was seen before, what was seen from there on is left out.
 
     >>> reader = Reader("run.jsonl")
     >>> reader.feed(['{"schema": 2, "kind": "history", "target": "net.Net"}', '{"sample": [3, 1.5, {}]}', '{"sam'])
@@ -208,44 +211,113 @@ class Reader:
         self._headers = self._damaged = 0
         self._resumed = False
         self._first: SchemaError | None = None
+        self._mixed: dict[str, Note] = {}  # by code: each is said once
 
     def feed(self, lines: Iterable[str]) -> None:
-        """More of them. Raises `SchemaError` for a header that this version does not read."""
+        """More of them. Raises `SchemaError` for a header that this version does not read, and for lines before any."""
         for line in lines:
             held = _held(line)
-            if held is None:
+            if held is not None and is_header(held):
+                self._begin(held)
                 continue
-            if "schema" in held:
-                upgraded({"schema": held["schema"], "kind": "history", "facts": {}}, self._where)
-                name = held.get("target")
-                self.target = name if isinstance(name, str) else ""
-                self._resumed = self._headers > 0
-                self._headers += 1
+            self._check_begun()
+            if held is None:
                 continue
             try:
                 seen = decode_line(held, self._where)
             except SchemaError as error:
                 self._first, self._damaged = self._first or error, self._damaged + 1
                 continue
-            if seen is None:
-                continue
-            if self._resumed and self.kept.last is not None and seen.step < self.kept.last[0]:
-                self.kept.back_to(seen.step)
-            self._resumed = False
-            self.kept.add(seen)
+            if seen is not None:
+                self._add(seen)
+
+    def _begin(self, header: dict[str, Any]) -> None:
+        upgraded({"schema": header["schema"], "kind": "history", "facts": {}}, self._where)
+        name = header.get("target")
+        target = name if isinstance(name, str) else ""
+        if self._headers and target != self.target:
+            self._say("history-of-others", f"first {self.target}, then {target} was watched: they are shown as one run")
+        self.target = target
+        self._resumed = self._headers > 0
+        self._headers += 1
+
+    def _add(self, seen: Record) -> None:
+        last = self.kept.last
+        if last is not None and self._resumed and seen.step <= last[0]:
+            self.kept.back_to(seen.step)
+        elif last is not None and seen.step < last[0]:
+            text = f"step {seen.step} after step {last[0]} of the same run: more than one monitor wrote to the file"
+            self._say("history-mixed", text)
+        self._resumed = False
+        self.kept.add(seen)
+
+    def _say(self, code: str, text: str) -> None:
+        self._mixed.setdefault(code, Note(code, "warning", text))
+
+    def _check_begun(self) -> None:
+        if not self._headers:
+            raise SchemaError(f"{self._where}: no history that numel wrote; {_EXPECTED}")
 
     def notes(self) -> tuple[Note, ...]:
-        """What was left out. Raises `SchemaError` where there was no header, and where not one line holds what it
-        should."""
-        if not self._headers:
-            upgraded({"schema": None, "kind": "history", "facts": {}}, self._where)
+        """What was left out or is odd. Raises `SchemaError` where there was no header, and where not one line holds
+        what it should."""
+        self._check_begun()
+        notes = (*self.kept.notes, *self._mixed.values())
         if self._first is None:
-            return self.kept.notes
+            return notes
         if self.kept.last is None:
             raise self._first
         lines = "line is" if self._damaged == 1 else "lines are"
         text = f"{self._damaged:,} {lines} damaged and left out; the first: {self._first}"
-        return (*self.kept.notes, Note("lines-unread", "warning", text))
+        return (*notes, Note("lines-unread", "warning", text))
+
+
+class Growing:
+    """A file of JSON Lines that is read on as it grows, into `reader`. One that was cut short, or replaced by another,
+    is read anew; of one that was removed what was read stays."""
+
+    def __init__(self, path: Path, where: str) -> None:
+        self._path, self._where = path, where
+        self._begin(path.open("rb"))
+
+    def _begin(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.reader = Reader(self._where)
+        self._read = 0  # bytes
+        self._rest = b""  # of a line that is not whole yet
+
+    def grew(self) -> bool:
+        """Read what is new; whether there was a whole line. Raises `SchemaError` for lines of another kind."""
+        if self._is_another():
+            with contextlib.suppress(OSError):  # it is gone again
+                file = self._path.open("rb")
+                self._file.close()
+                self._begin(file)
+        new = False
+        while piece := self._file.read(_PIECE):
+            self._read += len(piece)
+            *lines, self._rest = (self._rest + piece).split(b"\n")
+            self.reader.feed(line.decode("utf-8", "replace") for line in lines)
+            new = new or bool(lines)
+        return new
+
+    def _is_another(self) -> bool:
+        """Whether there is something else now where the file was."""
+        try:
+            there, held = os.stat(self._path), os.fstat(self._file.fileno())
+        except OSError:
+            return False
+        return there.st_size > 0 and (there.st_size < self._read or not os.path.samestat(there, held))
+
+    def notes(self) -> tuple[Note, ...]:
+        """Those of the reader. Raises `SchemaError` where nothing that was read belongs to a history."""
+        if not self._read:
+            raise SchemaError(f"{self._where}: empty; {_EXPECTED}")
+        return self.reader.notes()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
 
 def _held(line: str) -> dict[str, Any] | None:
