@@ -16,6 +16,7 @@ datasets = pytest.importorskip("sklearn.datasets")
 
 import numel  # noqa: E402
 from numel.errors import InputsError, SchemaError  # noqa: E402
+from numel.monitoring.sinks import is_first  # noqa: E402
 from numel.results import Histories, History  # noqa: E402
 
 nn = torch.nn
@@ -329,6 +330,36 @@ def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("RANK", "1")
         watch(TensorBoard(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("given", "first"), [
+    ({}, True),
+    ({"RANK": "0", "SLURM_PROCID": "3"}, True),  # torchrun on each node, which agreed on ranks of their own
+    ({"RANK": "3", "LOCAL_RANK": "0"}, False),
+    ({"OMPI_COMM_WORLD_RANK": "1", "SLURM_PROCID": "0"}, False),  # mpirun in a batch script
+    ({"SLURM_PROCID": "1"}, False),
+    ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),  # Lightning in a batch script
+    ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),  # Lightning on a second node
+    ({"NODE_RANK": "0", "LOCAL_RANK": "0"}, True),
+])  # fmt: skip
+def test_which_process_is_the_first(given: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch):
+    for name in ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, rank in given.items():
+        monkeypatch.setenv(name, rank)
+    assert is_first() is first
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_group_of_processes_knows_which_is_the_first(rank: int, monkeypatch: pytest.MonkeyPatch):
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    monkeypatch.setenv("RANK", str(1 - rank))
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=rank, world_size=2)
+    try:
+        assert is_first() is (rank == 0)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_a_file_that_is_no_history_is_not_written_to(tmp_path: Path):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -52,8 +53,16 @@ class Sink:
 
 
 def is_first() -> bool:
-    """Whether this is the first process of a job, or the only one: the one that writes."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this is the first process of a job, or the only one: the one that writes. torch.distributed says it once
+    a group of processes is there, and before that what launchers set: torchrun, mpirun, srun, Lightning."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return bool(distributed.get_rank() == 0)
+    for rank in ("RANK", "OMPI_COMM_WORLD_RANK"):
+        if rank in os.environ:
+            return os.environ[rank] == "0"
+    # a batch script of Slurm hands its 0 on to all that it starts: each of these must agree
+    return all(os.environ.get(name, "0") == "0" for name in ("SLURM_PROCID", "NODE_RANK", "LOCAL_RANK"))
 
 
 def scalars(seen: Sample | Values) -> dict[str, float]:
