@@ -3,9 +3,12 @@ network on scikit-learn's digits."""
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import warnings
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ datasets = pytest.importorskip("sklearn.datasets")
 
 import numel  # noqa: E402
 from numel.errors import InputsError, SchemaError  # noqa: E402
-from numel.monitoring.sinks import is_first  # noqa: E402
+from numel.monitoring.sinks import Sink, is_first  # noqa: E402
 from numel.results import Histories, History  # noqa: E402
 
 nn = torch.nn
@@ -165,36 +168,52 @@ def test_two_runs_beside_each_other(tmp_path: Path):
 # ── trainers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def lightning_trainer(callback: Any, **more: Any) -> Any:
+    lightning = pytest.importorskip("lightning.pytorch")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    return lightning.Trainer(
+        max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu", **more,
+    )  # fmt: skip
+
+
+def lightning_module(step: Callable[[Any], None] = lambda module: None) -> Any:
+    """A module that calls `step` with itself in each training step."""
+    lightning = pytest.importorskip("lightning.pytorch")
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def training_step(self, batch: Any, index: int) -> Any:
+            step(self)
+            return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), 1e-2)
+
+    return Module()
+
+
+def batches() -> Any:
+    """15 of 128 images, the last one of 5."""
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*digits()), batch_size=128)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_lightning_trains_with_the_callback(tmp_path: Path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        lightning = pytest.importorskip("lightning.pytorch")
-        from numel.integrations import LightningMonitor
+    pytest.importorskip("lightning.pytorch")
+    from numel.integrations import LightningMonitor
 
-        class Module(lightning.LightningModule):
-            def __init__(self) -> None:
-                super().__init__()
-                self.net = net()
+    def freeze(module: Any) -> None:
+        if module.global_step == 6:
+            module.net[0].requires_grad_(False)
 
-            def training_step(self, batch: Any, index: int) -> Any:
-                if self.global_step == 6:
-                    self.net[0].requires_grad_(False)
-                return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-
-            def configure_optimizers(self) -> Any:
-                return torch.optim.Adam(self.parameters(), 1e-2)
-
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        x, y = digits()
-        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=128)
-        callback = LightningMonitor(tmp_path / "run.jsonl", every=5)
-        trainer = lightning.Trainer(
-            max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, accelerator="cpu",
-        )  # fmt: skip
-        module = Module()
-        before = set(vars(module))
-        trainer.fit(module, loader)
+    callback = LightningMonitor(tmp_path / "run.jsonl", every=5)
+    module = lightning_module(freeze)
+    before = set(vars(module))
+    lightning_trainer(callback).fit(module, batches())
     history = callback.history
     assert {(seen.step, seen.kind, seen.path) for seen in history.changes} == {
         (7, "frozen", "net.0.weight"), (7, "frozen", "net.0.bias")
@@ -205,10 +224,129 @@ def test_lightning_trains_with_the_callback(tmp_path: Path):
     assert not {name for name in set(vars(module)) - before if "numel" in name}
 
 
-def test_the_trainer_of_transformers_trains_with_the_callback(tmp_path: Path):
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_is_looked_at_when_the_optimizer_has_stepped(tmp_path: Path):
+    pytest.importorskip("lightning.pytorch")
+    from numel.integrations import LightningMonitor
+
+    callback = LightningMonitor(every=1)
+    lightning_trainer(callback, accumulate_grad_batches=4, gradient_clip_val=0.01).fit(lightning_module(), batches())
+    at_first, *looks = callback.history.values
+    assert [at_first.step, *(values.step for values in looks)] == [0, 1, 2, 3, 4]
+    assert all(len(values.by("update")) == 4 for values in looks)
+    assert all(each.ratio for values in looks for each in values.by("update").values())
+    norms = [sum(each.norm**2 for each in values.by("gradient").values()) ** 0.5 for values in looks]
+    assert norms == [pytest.approx(0.01, rel=1e-3)] * 4
+    assert not callback.history.alarms
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_with_several_optimizers_is_looked_at_once_for_a_batch():
+    lightning = pytest.importorskip("lightning.pytorch")
+    from numel.integrations import LightningMonitor
+
+    class Adversaries(lightning.LightningModule):
+        """The one steps at each second batch, the other at each fourth."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.one, self.other = nn.Linear(64, 8), nn.Linear(8, 10)
+
+        def training_step(self, batch: Any, index: int) -> None:
+            for optimizer, each in zip(self.optimizers(), (2, 4), strict=True):
+                if index % each == 0:
+                    loss = nn.functional.cross_entropy(self.other(self.one(batch[0])), batch[1])
+                    optimizer.zero_grad()
+                    self.manual_backward(loss)
+                    optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.SGD(self.one.parameters(), 0.1), torch.optim.SGD(self.other.parameters(), 0.1)]
+
+    callback = LightningMonitor(every=1)
+    lightning_trainer(callback).fit(Adversaries(), batches())
+    at_first, *looks = callback.history.values
+    assert [at_first.step, *(values.step for values in looks)] == [0, 2, 3, 5, 6, 8, 9, 11, 12]
+    assert all(len(values.by("gradient")) == 4 for values in looks)
+    assert all(each.ratio for values in looks for each in values.by("update").values() if "one" in each.path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_lets_go_of_a_module_whose_training_raised(tmp_path: Path):
+    pytest.importorskip("lightning.pytorch")
+    from numel.integrations import LightningMonitor
+
+    def fail(module: Any) -> None:
+        if module.global_step == 3:
+            raise RuntimeError("no more")
+
+    sink = Ends()
+    callback = LightningMonitor(sink)
+    with pytest.raises(RuntimeError, match="no more"):
+        lightning_trainer(callback).fit(lightning_module(fail), batches())
+    assert sink.ended == 1
+    assert callback.history.samples[-1].step == 3
+
+
+class Ends(Sink):
+    """Counts how often it was begun and ended."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+
+    def begin(self, target: str) -> None:
+        self.begun += 1
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_trainer_of_transformers_lets_go_of_a_model_whose_training_raised(tmp_path: Path):
+    pytest.importorskip("transformers")
+    from numel.integrations import TrainerMonitor
+
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("no more")
+
+    sink = Ends()
+    callback = TrainerMonitor(sink)
+    trainer = trained(tmp_path, callback, fail)
+    with pytest.raises(RuntimeError, match="no more"):
+        trainer.train()
+    trainer.train()
+    assert (sink.begun, sink.ended) == (2, 2)
+    calls.clear()
+    model = weakref.ref(trainer.model)
+    with pytest.raises(RuntimeError, match="no more"):
+        trainer.train()
+    callback.close()
+    assert (sink.begun, sink.ended) == (3, 3)
+    del trainer
+    gc.collect()
+    assert model() is None
+    assert callback.history.samples
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "library"), [("LightningMonitor", "lightning"), ("TrainerMonitor", "transformers")])
+@pytest.mark.parametrize("every", [0, -1, 2.0, True])
+def test_a_callback_refuses_at_once_what_is_no_number_of_steps(name: str, library: str, every: Any):
+    pytest.importorskip(library)
+    callback = getattr(numel.integrations, name)
+    with pytest.raises(InputsError, match="expected how many steps"):
+        callback(every=every)
+
+
+def trained(tmp_path: Path, callback: Any, broken: Any = None, **more: Any) -> Any:
+    """A `Trainer` of transformers for 8 steps; `broken` is called in each forward."""
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
-    from numel.integrations import TrainerMonitor
 
     class Model(nn.Module):
         def __init__(self) -> None:
@@ -216,20 +354,27 @@ def test_the_trainer_of_transformers_trains_with_the_callback(tmp_path: Path):
             self.net = net()
 
         def forward(self, x: Any, labels: Any) -> dict[str, Any]:
+            if broken is not None:
+                broken()
             logits = self.net(x)
             return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
     x, y = digits()
     data = [{"x": image, "labels": label} for image, label in zip(x[:512], y[:512], strict=True)]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), num_train_epochs=1, per_device_train_batch_size=64, use_cpu=True, save_strategy="no",
+        disable_tqdm=True, **{"report_to": [], "logging_strategy": "no"} | more,
+    )  # fmt: skip
+    return transformers.Trainer(model=Model(), args=arguments, train_dataset=data, callbacks=[callback])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_trainer_of_transformers_trains_with_the_callback(tmp_path: Path):
+    pytest.importorskip("transformers")
+    from numel.integrations import TrainerMonitor
+
     callback = TrainerMonitor(tmp_path / "run.jsonl", every=4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        arguments = transformers.TrainingArguments(
-            output_dir=str(tmp_path), num_train_epochs=1, per_device_train_batch_size=64, report_to=[], use_cpu=True,
-            save_strategy="no", logging_strategy="no", disable_tqdm=True,
-        )  # fmt: skip
-        trainer = transformers.Trainer(model=Model(), args=arguments, train_dataset=data, callbacks=[callback])
-        trainer.train()
+    trained(tmp_path, callback).train()
     history = callback.history
     assert history.samples[-1].step == 8  # 512 in batches of 64
     gradients = [values.by("gradient") for values in history.values if values.by("weight")]

@@ -37,12 +37,9 @@ class Monitor:
         self, model: Any, sink: Sink | Callable[[Any], None] | str | os.PathLike[str] | None = None,
         every: int | None = None, optimizer: Any = None,
     ) -> None:  # fmt: skip
-        stride = _whole(every)
-        if every is not None and (stride is None or stride < 1):
-            raise InputsError(f"monitor: every {every!r}; expected how many steps, or None")
         self._model: Any | None = model
         self._optimizers = _optimizers(optimizer)
-        self._every = stride
+        self._every = checked(every)
         self._due = 0  # the step from which on values are looked at
         self._looks: Looks | None = None
         self._alarms = Alarms()
@@ -157,6 +154,14 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:  # fmt: skip
         self.close()
+
+
+def checked(every: Any) -> int | None:
+    """How many steps lie from one look at the values to the next. Raises `InputsError` for what is no such number."""
+    stride = _whole(every)
+    if every is not None and (stride is None or stride < 1):
+        raise InputsError(f"monitor: every {every!r}; expected how many steps, or None")
+    return stride
 
 
 def _whole(given: Any) -> int | None:
