@@ -6,10 +6,13 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import struct
+import time
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -413,29 +416,185 @@ def test_tensorboard_gets_scalars_histograms_and_text(tmp_path: Path):
     assert "changes/text_summary" in events.Tags()["tensors"]
 
 
-def test_weights_and_biases_gets_them_with_what_the_loop_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from numel.integrations.wandb import WeightsAndBiases
+@pytest.fixture
+def wandb_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A run that is kept in a file alone."""
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wandb = pytest.importorskip("wandb")
+        run = wandb.init(mode="offline", dir=tmp_path)
+        yield run
+        run.finish()
 
-    logged: list[tuple[dict[str, Any], bool]] = []
 
-    class Run:
-        def define_metric(self, *names: str, **more: str) -> None:
-            pass
+def records(run: Any, of: str) -> list[Any]:
+    """Those of one kind that a run wrote, which is finished here; its last ones may come a moment later."""
+    run.finish()
+    found: list[Any] = []
+    until = time.monotonic() + 30
+    while not any(each.WhichOneof("record_type") == "exit" for each in found) and time.monotonic() < until:
+        found = written(next(Path(run.settings.sync_dir).glob("*.wandb")).read_bytes())
+    return [getattr(each, of) for each in found if each.WhichOneof("record_type") == of]
 
-        def log(self, found: dict[str, Any], commit: bool) -> None:
-            logged.append((found, commit))
 
-        def alert(self, title: str, text: str) -> None:
-            pass
+def written(data: bytes) -> list[Any]:
+    """The records in a file of wandb: a log of LevelDB after its header."""
+    from wandb.proto.wandb_internal_pb2 import Record
 
-    pytest.importorskip("wandb")
-    watch(WeightsAndBiases(Run()))
-    assert all(commit is False for _, commit in logged)
-    trainable = [found["numel/trainable"] for found, _ in logged if "numel/trainable" in found]
-    assert trainable == [2410, 330, 330]
-    held = next(found["numel/weight/0.weight"] for found, _ in logged if "numel/weight/0.weight" in found)
-    assert sum(held.histogram) == 2048
-    assert {found["numel/step"] for found, _ in logged} >= {0, 4, 5, 8}
+    found, part, at = [], b"", 7
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:  # no record begins in the last bytes of a block
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        part += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            found.append(Record.FromString(part))
+            part = b""
+    return found
+
+
+def rows(run: Any) -> list[dict[str, Any]]:
+    """The history of a run, without times."""
+    held = [
+        {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in each.item}
+        for each in records(run, "history")
+    ]
+    return [{key: value for key, value in row.items() if key not in ("_timestamp", "_runtime")} for row in held]
+
+
+def logged(run: Any, to: int, every: int, log: Callable[[int], None]) -> list[dict[str, Any]]:
+    """The history after so many steps of a loop that also logs what it likes."""
+    from numel.integrations import WeightsAndBiases
+
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with numel.monitor(model, WeightsAndBiases(run), every=every, optimizer=optimizer) as watched:
+        for step in range(to):
+            train(model, SimpleNamespace(observe=lambda _, step=step: watched.observe(step)), optimizer, 1)
+            log(step)
+    return rows(run)
+
+
+def steps(found: list[dict[str, Any]], of: str) -> list[int]:
+    """Of the rows that hold this of a weight."""
+    return [row["numel/step"] for row in found if any(key.startswith(f"numel/{of}/") for key in row)]
+
+
+def test_weights_and_biases_has_a_row_of_each_look_with_its_own_step(wandb_run: Any):
+    found = logged(wandb_run, 13, 5, lambda step: None)
+    assert (steps(found, "weight_norm"), steps(found, "update_ratio")) == ([0, 5, 10], [1, 6, 11])
+    assert [row["numel/step"] for row in found] == [0, 1, 5, 6, 10, 11, 12]
+    assert [row["_step"] for row in found] == list(range(7))
+    assert found[0]["numel/trainable"] == 2410  # in one row with all else of that look
+    assert sum(found[0]["numel/weight/0.weight.values"]) == 2048
+    defined = {each.name or each.glob_name: each.step_metric for each in records(wandb_run, "metric")}
+    assert defined["numel/*"] == "numel/step"
+
+
+def test_weights_and_biases_keeps_what_the_loop_logs_in_its_rows(wandb_run: Any):
+    def log(step: int) -> None:
+        if step % 2 == 1:
+            wandb_run.log({"loss": float(step)}, commit=False)
+            wandb_run.log({"rate": float(step)})
+
+    found = logged(wandb_run, 12, 2, log)
+    assert (steps(found, "weight_norm"), steps(found, "update_ratio")) == ([0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11])
+    assert [(row["loss"], row["rate"]) for row in found if "loss" in row] == [(n, n) for n in range(1, 12, 2)]
+
+
+@pytest.mark.parametrize("often", [1, 3])
+def test_weights_and_biases_drops_nothing_that_the_loop_logs_at_steps_of_its_own(wandb_run: Any, often: int):
+    def log(step: int) -> None:
+        if step % often == 0:
+            wandb_run.log({"loss": float(step)}, step=step)
+            wandb_run.log({"rate": float(step)}, step=step)
+
+    found = logged(wandb_run, 12, 1, log)
+    assert steps(found, "weight_norm") == list(range(12))
+    assert steps(found, "update_ratio") == list(range(1, 12))
+    assert found[-1]["_step"] <= 11  # so that what comes after the training may be logged at its last step
+    own = [row for row in found if "loss" in row]
+    assert [(row["_step"], row["loss"], row["rate"]) for row in own] == [(n, n, n) for n in range(0, 12, often)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_and_biases_gets_each_look_beside_the_trainer_of_transformers(tmp_path: Path, wandb_run: Any):
+    pytest.importorskip("transformers")
+    from numel.integrations import TrainerMonitor, WeightsAndBiases
+
+    callback = TrainerMonitor(WeightsAndBiases(wandb_run), every=2)
+    trained(tmp_path, callback, report_to=["wandb"], logging_strategy="steps", logging_steps=3).train()
+    found = rows(wandb_run)
+    assert steps(found, "weight_norm") == [0, 2, 4, 6, 8]
+    assert steps(found, "update_ratio") == [1, 3, 5, 7]
+    assert [row["train/global_step"] for row in found if "train/loss" in row] == [3, 6]
+
+
+def test_weights_and_biases_gets_changes_and_alarms_as_text(wandb_run: Any):
+    from numel.integrations import WeightsAndBiases
+
+    def edit(step: int) -> None:
+        if step == 2:
+            model[0].requires_grad_(False)
+        if step == 4:
+            model.__setitem__(2, nn.Linear(32, 10))
+
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with numel.monitor(model, WeightsAndBiases(wandb_run), optimizer=optimizer) as watched:
+        for step in range(6):
+            edit(step)
+            watched.observe(step)
+    found = {row["numel/step"]: row for row in rows(wandb_run)}
+    assert found[2]["numel/changes_text"] == "frozen 0.weight: True → False\nfrozen 0.bias: True → False"
+    assert [found[step]["numel/changes"] for step in (2, 4)] == [2, 3]
+    assert found[4]["numel/alarms"] == 4
+    text = found[4]["numel/alarms_text"].splitlines()
+    assert [line.partition(":")[0] for line in text] == [
+        f"{code} 2.{name}" for code in ("optimizer-misses", "optimizer-holds-removed") for name in ("weight", "bias")
+    ]
+
+
+def test_weights_and_biases_shortens_the_text_of_very_many_changes(wandb_run: Any):
+    from numel.integrations import WeightsAndBiases
+
+    model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(80)))
+    with numel.monitor(model, WeightsAndBiases(wandb_run)) as watched:
+        watched.observe(0)
+        model.requires_grad_(False)
+        watched.observe(1)
+    (text,) = (row["numel/changes_text"] for row in rows(wandb_run) if "numel/changes_text" in row)
+    assert (len(text.splitlines()), text.splitlines()[-1]) == (101, "and 60 more")
+
+
+def test_weights_and_biases_is_alerted_once_of_all_that_a_look_found(wandb_run: Any):
+    from numel.integrations import WeightsAndBiases
+
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(50)))
+    with numel.monitor(model, WeightsAndBiases(wandb_run), every=1) as watched:
+        watched.observe(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(float("nan"))
+        watched.observe(1)
+        watched.observe(2)
+    (alert,) = records(wandb_run, "alert")
+    assert alert.title == "numel: not-finite"
+    text = "step 1: 0.weight: the weight has 4 NaN among 4 values; also 0.bias, 1.weight, 1.bias and 96 more"
+    assert alert.text == text
+
+
+def test_weights_and_biases_may_be_finished_before_the_monitor_is_closed(wandb_run: Any):
+    from numel.integrations import WeightsAndBiases
+
+    with numel.monitor(net(), WeightsAndBiases(wandb_run)) as watched:
+        watched.observe(0)
+        watched.observe(1)
+        wandb_run.finish()
+    assert [row["numel/step"] for row in rows(wandb_run)] == [0]
 
 
 def test_weights_and_biases_without_a_run_says_what_to_do():

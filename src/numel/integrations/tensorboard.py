@@ -7,6 +7,7 @@ from typing import Any
 
 from numel.extras import need
 from numel.facts import Alarm, Histogram, Sample, Seen, Statistics, Values
+from numel.integrations.said import said
 from numel.monitoring.sinks import Record, Sink, is_first, scalars
 
 
@@ -39,10 +40,9 @@ class TensorBoard(Sink):
                     if each.histogram is not None and each.histogram.counts:
                         self._histogram(each, each.histogram, seen)
             case Seen():
-                text = f"{seen.kind} {seen.path}: {seen.change.before} → {seen.change.after}"
-                self._writer.add_text("changes", text, seen.step, walltime=seen.time)
+                self._writer.add_text("changes", said(seen), seen.step, walltime=seen.time)
             case Alarm():
-                self._writer.add_text("alarms", f"{seen.code} {seen.path}: {seen.text}", seen.step, walltime=seen.time)
+                self._writer.add_text("alarms", said(seen), seen.step, walltime=seen.time)
 
     def _scalars(self, seen: Sample | Values) -> None:
         for name, value in scalars(seen).items():

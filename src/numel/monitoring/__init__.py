@@ -78,7 +78,10 @@ class Monitor:
             self._state = state
         self._kept.looked(step, now)
         self._look_at_values(step, now)
-        self._write()
+        try:
+            self._write()
+        finally:
+            self._sink.observed()
         return found
 
     def _look_at_values(self, step: int, now: float) -> None:

@@ -47,6 +47,10 @@ class Sink:
         """One more."""
         return
 
+    def observed(self) -> None:
+        """After all of one `observe`, also where it saw nothing new."""
+        return
+
     def end(self) -> None:
         """After the last one."""
         return
