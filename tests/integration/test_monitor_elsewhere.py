@@ -605,24 +605,109 @@ def test_weights_and_biases_without_a_run_says_what_to_do():
         WeightsAndBiases()
 
 
-def test_mlflow_gets_metrics_and_the_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def mlflow_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # the other stores need a database
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow = pytest.importorskip("mlflow")
-        from numel.integrations import MLflow
-
         mlflow.set_tracking_uri(f"file://{tmp_path}/runs")
         with mlflow.start_run() as active:
-            watch(MLflow())
-        client = mlflow.MlflowClient()
-        found = client.get_metric_history(active.info.run_id, "numel/trainable")
-        assert [(metric.step, metric.value) for metric in found] == [(0, 2410), (5, 330), (8, 330)]
-        assert client.get_metric_history(active.info.run_id, "numel/update_ratio/0.weight")
-        text = mlflow.artifacts.load_text(f"{active.info.artifact_uri}/numel/changes.txt")
-        assert "step 5: frozen 0.weight" in text
-        with pytest.raises(InputsError, match=r"call mlflow.start_run\(\) first"):
-            MLflow()
+            yield active
+
+
+def texts(active: Any) -> dict[str, list[str]]:
+    """The lines of each text of a run of MLflow."""
+    import mlflow
+
+    names = [each.path for each in mlflow.MlflowClient().list_artifacts(active.info.run_id, "numel/changes")]
+    return {name: mlflow.artifacts.load_text(f"{active.info.artifact_uri}/{name}").splitlines() for name in names}
+
+
+def test_mlflow_gets_metrics_and_the_changes(mlflow_run: Any):
+    import mlflow
+
+    from numel.integrations import MLflow
+
+    watch(MLflow())
+    client = mlflow.MlflowClient()
+    found = client.get_metric_history(mlflow_run.info.run_id, "numel/trainable")
+    assert [(metric.step, metric.value) for metric in found] == [(0, 2410), (5, 330), (8, 330)]
+    assert client.get_metric_history(mlflow_run.info.run_id, "numel/update_ratio/0.weight")
+    assert texts(mlflow_run) == {
+        "numel/changes/000000005.txt": [f"step 5: frozen 0.{name}: True → False" for name in ("weight", "bias")]
+    }
+    mlflow.end_run()
+    with pytest.raises(InputsError, match=r"call mlflow.start_run\(\) first"):
+        MLflow()
+
+
+def test_mlflow_has_the_changes_while_the_training_goes_on(mlflow_run: Any, monkeypatch: pytest.MonkeyPatch):
+    from numel.integrations import MLflow
+    from numel.integrations import mlflow as module
+
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "_LINES", 4)
+    model = net()
+    with numel.monitor(model, MLflow()) as watched:
+        for step in range(7):
+            model[0].requires_grad_(step % 2 == 0)  # two changes at each step from 1 on
+            watched.observe(step)
+            if step == 1:
+                assert [len(lines) for lines in texts(mlflow_run).values()] == [2]
+            if step == 2:  # not at each step: a text is uploaded whole
+                assert [len(lines) for lines in texts(mlflow_run).values()] == [2]
+                now[0] += 10.0
+        watched.observe(7)
+    assert [(name, len(lines)) for name, lines in sorted(texts(mlflow_run).items())] == [
+        ("numel/changes/000000001.txt", 4), ("numel/changes/000000003.txt", 4), ("numel/changes/000000005.txt", 4)
+    ]  # fmt: skip
+
+
+def test_mlflow_uploads_the_changes_that_waited_at_the_next_look(mlflow_run: Any, monkeypatch: pytest.MonkeyPatch):
+    from numel.integrations import MLflow
+    from numel.integrations import mlflow as module
+
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    model = net()
+    with numel.monitor(model, MLflow()) as watched:
+        for step in range(3):
+            model[0].requires_grad_(step % 2 == 0)
+            watched.observe(step)
+        now[0] += 10.0
+        watched.observe(3)
+        assert [len(lines) for lines in texts(mlflow_run).values()] == [4]
+
+
+def test_mlflow_has_the_changes_of_one_step_in_one_text(mlflow_run: Any, monkeypatch: pytest.MonkeyPatch):
+    from numel.integrations import MLflow
+    from numel.integrations import mlflow as module
+
+    monkeypatch.setattr(module, "_LINES", 3)
+    model = net()
+    with numel.monitor(model, MLflow()) as watched:
+        watched.observe(0)
+        model.requires_grad_(False)
+        watched.observe(1)
+    assert {name: len(lines) for name, lines in texts(mlflow_run).items()} == {"numel/changes/000000001.txt": 4}
+
+
+def test_mlflow_takes_the_values_of_a_parameter_of_any_name(mlflow_run: Any):
+    import mlflow
+
+    from numel.integrations import MLflow
+
+    model = nn.Module()
+    names = ["w[0]:x+y", "w(0):x+y", "/", "a//b", "x" * 300, "größe"]
+    for name in names:
+        model.register_parameter(name, nn.Parameter(torch.ones(2)))
+    with numel.monitor(model, MLflow(), every=1) as watched:
+        watched.observe(0)
+    metrics = mlflow.get_run(mlflow_run.info.run_id).data.metrics
+    assert len([name for name in metrics if name.startswith("numel/weight_norm/")]) == len(names)
+    assert "numel/weight_norm/größe" in metrics
 
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
