@@ -583,7 +583,8 @@ def test_weights_and_biases_is_alerted_once_of_all_that_a_look_found(wandb_run: 
         watched.observe(2)
     (alert,) = records(wandb_run, "alert")
     assert alert.title == "numel: not-finite"
-    text = "step 1: 0.weight: the weight has 4 NaN among 4 values; also 0.bias, 1.weight, 1.bias and 96 more"
+    nan = "the update has 4 NaN among 4 values; the weight has 4 NaN among 4 values"
+    text = f"step 1: 0.weight: {nan}; also 0.bias, 1.weight, 1.bias and 96 more"
     assert alert.text == text
 
 

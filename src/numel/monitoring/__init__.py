@@ -107,6 +107,7 @@ class Monitor:
                 notes += self._alarms.of_unread(seen.unread)
         if statistics:
             self._keep(Values(step, now, tuple(statistics)))
+            notes += self._alarms.of_values(statistics)
         for note in notes:
             self._keep(Alarm(step, now, note))
 

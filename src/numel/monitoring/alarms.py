@@ -32,15 +32,9 @@ class Alarms:
         self, statistics: Sequence[Statistics], trainable: Sequence[str] = (), missing: Iterable[str] = (),
         unmoved: Iterable[str] = (), holders: Mapping[str, int] | None = None,
     ) -> tuple[Note, ...]:  # fmt: skip
-        """What is new at a look at weights, gradients and moments. `trainable` are the parameters that train, `missing`
-        those of them that have no gradient, `unmoved` those that no step since the look before was for; `holders` says
-        by number which optimizer holds which.
-
-        >>> alarms = Alarms()
-        >>> bad = [Statistics("w", "gradient", 4, 4, nan=2)]
-        >>> [note.text for note in alarms.of_look(bad)], alarms.of_look(bad)
-        (['the gradient has 2 NaN among 4 values'], ())
-        """
+        """What is new at a look at weights and gradients. `trainable` are the parameters that train, `missing` those of
+        them that have no gradient, `unmoved` those that no step since the look before was for; `holders` says by number
+        which optimizer holds which."""
         there, gone, by = set(trainable), set(missing), holders or {}
         zeros = {each.path: each.zeros for each in statistics if each.of == "gradient" and each.path in there}
         dead, live = ({path for path, share in zeros.items() if (share == 1) == which} for which in (True, False))
@@ -71,7 +65,7 @@ class Alarms:
             note = self._exploding(each)
             if note is not None:
                 found["exploding", each.path, each.of] = note
-        return (*self._not_finite("look", statistics), *self._new("look", found), *self._unchanged(trainable))
+        return (*self._new("look", found), *self._unchanged(trainable))
 
     def of_updates(self, updates: Sequence[Statistics], holders: Mapping[str, int] | None = None) -> tuple[Note, ...]:
         """What is new at the observe after a step; of the parameters that the step was for."""
@@ -79,7 +73,7 @@ class Alarms:
         self._nothing = 0 if changed else self._nothing + 1
         self._changed |= changed
         self._still.after(still, changed, holders or {})
-        return (*self._not_finite("update", updates), *self._unchanged([each.path for each in updates]))
+        return self._unchanged([each.path for each in updates])
 
     def _unchanged(self, order: Sequence[str]) -> tuple[Note, ...]:
         found: Found = {}
@@ -91,17 +85,21 @@ class Alarms:
             found["not-updated", ""] = Note("not-updated", "warning", text)
         return self._new("updates", found)
 
-    def _not_finite(self, family: str, statistics: Sequence[Statistics]) -> tuple[Note, ...]:
-        """Those of one tensor together: what follows from what is clear to the reader. Updates are of some tensors at
-        one observe and of others at the next."""
+    def of_values(self, statistics: Sequence[Statistics]) -> tuple[Note, ...]:
+        """What is new among the values of one observe: NaN and infinities, those of one tensor together.
+
+        >>> alarms = Alarms()
+        >>> bad = [Statistics("w", "gradient", 4, 4, nan=2)]
+        >>> [note.text for note in alarms.of_values(bad)], alarms.of_values(bad)
+        (['the gradient has 2 NaN among 4 values'], ())
+        """
         looked = {(each.path, each.of) for each in statistics}
-        before = self._standing.get(f"not finite, {family}", {}) if family == "update" else {}
-        found: Found = {key: note for key, note in before.items() if key[1:] not in looked}
+        found = {key: note for key, note in self._standing.get("values", {}).items() if key[1:] not in looked}
         found |= {("not-finite", each.path, each.of): _not_finite(each) for each in statistics if not each.finite}
-        new: dict[str, list[str]] = {}
-        for note in self._new(f"not finite, {family}", found):
-            new.setdefault(note.path, []).append(note.text)
-        return tuple(Note("not-finite", "error", "; ".join(texts), path) for path, texts in new.items())
+        texts: dict[str, list[str]] = {}
+        for note in self._new("values", found):
+            texts.setdefault(note.path, []).append(note.text)
+        return tuple(Note("not-finite", "error", "; ".join(said), path) for path, said in texts.items())
 
     def of_optimizers(self, misses: Iterable[str], removed: Iterable[str], none: bool = False) -> tuple[Note, ...]:
         """What is new about the parameters that optimizers hold: which trainable ones they miss (`none`: they hold not
