@@ -506,7 +506,7 @@ def test_modules_are_recorded_with_type_mode_and_the_attributes_that_a_row_shows
     assert [root.training, conv.training, linear.training] == [True, True, False]
     assert dict(conv.attributes) == {
         "in_channels": 3, "out_channels": 4, "kernel_size": (3, 3), "stride": (1, 1), "padding": "same",
-        "dilation": (1, 1), "groups": 1,
+        "dilation": (1, 1), "groups": 1, "padding_mode": "zeros", "output_padding": (0, 0),
     }  # fmt: skip
 
 

@@ -34,6 +34,9 @@ _ATTRIBUTES = frozenset({
 # how many experts there are and how many of them a token meets, in the words of those who write routers
 _EXPERTS = frozenset(COUNTS) | frozenset(CHOICES)
 _ATTRIBUTES |= _EXPERTS | {"k"}
+# of torch's layers also what torch calls their constants, less what changes no value or is seen in their tensors
+_MORE = frozenset({"dropout", "add_zero_attn"})  # settings of attention that torch does not call so
+_LESS = frozenset({"inplace", "affine", "elementwise_affine", "bias"})
 # where a module keeps the configuration that it was built from
 _CONFIGURATIONS = ("config", "args", "cfg")
 
@@ -210,6 +213,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
     storages: dict[int, int] = {}
     only_buffers: dict[int, int] = {}  # where in `tensors`; a parameter that is met as a buffer first is none of these
     type_names: dict[type, str] = {}
+    settings: dict[type, frozenset[str]] = {}
     packs: dict[type, packing.Packs] = {}
     configured: set[int] = set()
     wholes = flat.wholes(model) if flat.is_loaded() else {}
@@ -227,11 +231,12 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
         if type_name is None:
             type_name = type_names[cls] = f"{cls.__module__}.{cls.__qualname__}"
             packs[cls] = packing.packs(module)
+            settings[cls] = _settings(cls)
         state = module.__dict__
         training = getattr(module, "training", None)  # torch.jit.freeze takes it away
         if type_name.startswith("torch.export.unflatten."):
             type_name = exported.class_of(module) or type_name
-        attributes = (*_attributes(state), *_configured(state, configured))
+        attributes = (*_attributes(state, settings[cls]), *_configured(state, configured))
         modules.append(ModuleRecord(path, type_name, alias, attributes, training))
         if key in inside:
             continue
@@ -347,16 +352,30 @@ def _sparse_parts(tensor: Any) -> tuple[Part, ...]:
     return tuple(Part(name, tuple(t.shape), dtype_of(t.dtype)) for name, t in inner)
 
 
-def _attributes(state: dict[str, Any]) -> tuple[tuple[str, Attribute], ...]:
-    found = _ATTRIBUTES.intersection(state)
+def _settings(cls: type) -> frozenset[str]:
+    """The names of the attributes that a record of this class has.
+
+    >>> import torch
+    >>> sorted(_settings(torch.nn.LeakyReLU) - _settings(torch.nn.Module))
+    ['add_zero_attn', 'dropout', 'negative_slope']
+    """
+    layers = [base for base in cls.__mro__ if base.__module__.startswith("torch.nn.modules.")]
+    constants = {name for base in layers for name in base.__dict__.get("__constants__", ())}
+    return _ATTRIBUTES | (constants | _MORE) - _LESS if constants else _ATTRIBUTES
+
+
+def _attributes(state: dict[str, Any], names: frozenset[str]) -> tuple[tuple[str, Attribute], ...]:
+    found = names.intersection(state)
     if not found:
         return ()
     kept: list[tuple[str, Attribute]] = []
     for name in sorted(found):
         value = state[name]
-        plain = all(type(each) is int for each in value) if isinstance(value, tuple) else False
-        if plain or isinstance(value, int | float | str):
+        if value is None or isinstance(value, int | float | str):
             kept.append((name, value))
+        elif isinstance(value, tuple | list) and all(each is None or type(each) in (int, float) for each in value):
+            sizes = all(type(each) is int for each in value)
+            kept.append((name, tuple(value) if sizes else str(tuple(value))))
     return tuple(kept)
 
 
