@@ -87,7 +87,9 @@ def test_ties_that_are_made_broken_and_kept():
     assert found(free, tied) == [("tied", "b.weight", None, "a.weight")]
     assert found(tied, free) == [("untied", "b.weight", "a.weight", None)]
     renamed = net(weight("module.a.weight", 2, 3), weight("module.b.weight", 2, 3, alias_of="module.a.weight"))
-    assert found(tied, renamed) == [("replaced", "module", "Net", "Linear")]  # the tie is the same under other names
+    assert found(tied, renamed) == [  # the tie is the same under other names
+        ("added", "", None, "Net"), ("replaced", "module", "Net", "Linear"),
+    ]  # fmt: skip
 
 
 def test_unfrozen_is_the_other_way_round():
@@ -184,6 +186,15 @@ def test_sixty_thousand_modules_are_aligned():
         (net(weight("weight", 2), weight("module.weight", 2, 2)),
          net(weight("weight", 2), weight("module.weight", 7, 2)),
          [("reshaped", "module.weight", (2, 2), (7, 2))]),
+        # also where what is around it is a wrapper
+        (file(weight("module.w", 2), weight("x.w", 3)), file(weight("module.module.w", 2), weight("module.x.w", 3)),
+         []),
+        # what shares less than half is another
+        (net(weight("a.x", 2, 3), weight("a.y", 4), weight("a.z", 5), weight("h.w", 9)),
+         net(weight("b.x", 2, 3), weight("b.y", 7), weight("b.z", 8), weight("h.w", 9)),
+         [("removed", "a", "Linear", None), ("added", "b", None, "Linear"),
+          *(("removed", f"a.{n}", shape, None) for n, shape in (("x", (2, 3)), ("y", (4,)), ("z", (5,)))),
+          *(("added", f"b.{n}", None, shape) for n, shape in (("x", (2, 3)), ("y", (7,)), ("z", (8,))))]),
         # a rename stays one where the sources know no classes
         (file(weight("enc.q", 2, 3), weight("h", 4)), file(weight("encoder.q", 2, 3), weight("h", 4)),
          [("moved", "encoder", "enc", "encoder")]),
@@ -237,6 +248,29 @@ def test_a_class_of_the_same_name_and_other_settings_are_a_difference():
     assert found(one("a.Conv", stride=1, groups=1), one("a.Conv", stride=2, groups=1)) == [
         ("replaced", "", "Conv(stride=1)", "Conv(stride=2)")
     ]
+    assert found(one("a.Conv", stride=1), one("a.Conv", stride=1, groups=1)) == []  # an older record does not say it
+
+
+def test_of_a_resized_layer_the_settings_that_do_not_follow_from_its_shapes_are_said():
+    def conv(width: int, stride: int) -> Snapshot:
+        attributes = (("out_channels", width), ("stride", stride))
+        return Snapshot((ModuleRecord("", "Conv", attributes=attributes),), (weight("w", width),))
+
+    assert found(conv(2, 1), conv(3, 1)) == [("reshaped", "w", (2,), (3,))]
+    assert found(conv(2, 1), conv(3, 2)) == [
+        ("replaced", "", "Conv(stride=1)", "Conv(stride=2)"), ("reshaped", "w", (2,), (3,))
+    ]  # fmt: skip
+
+
+def test_what_a_sequence_holds_in_another_order_has_moved():
+    def sequence(*names: str, kind: str = "Sequential") -> Snapshot:
+        return Snapshot((ModuleRecord("", kind), *(ModuleRecord(name, "Act") for name in names)), ())
+
+    assert found(sequence("a", "b", "c", "d", "e"), sequence("a", "d", "c", "b", "e")) == [
+        ("moved", "", "b, c, d", "d, c, b")
+    ]
+    assert found(sequence("a", "b"), sequence("a", "new", "b")) == [("added", "new", None, "Act")]
+    assert found(sequence("a", "b", kind="Net"), sequence("b", "a", kind="Net")) == []  # whose forward names them
 
 
 def test_unknown_sizes_are_not_called_identical():
@@ -421,3 +455,24 @@ def test_what_is_around_a_model_hides_nothing_that_was_added_in_it():
     both = aligned(net(*inner), outer)
     rows = folded(changes(net(*inner), outer, both), both.prefixes).rows
     assert ("added", "base.model.a.lora") in {row[:2] for row in rows}
+
+
+def around(kind: str, name: str = "module") -> Snapshot:
+    return net(weight(f"fc.{name}.weight", 4, 3), weight("head.weight", 2, 4), types={"fc": kind})
+
+
+def test_a_class_of_the_users_own_around_another_module_is_no_wrapper():
+    bare = net(weight("fc.weight", 4, 3), weight("head.weight", 2, 4))
+    for name in ("module", "base_layer"):
+        assert found(around("my.Residual", name), around("my.Twice", name)) == [("replaced", "fc", "Residual", "Twice")]
+        assert found(bare, around("my.Residual", name)) == [
+            ("added", "fc", None, "Residual"), ("moved", f"fc.{name}", "fc", f"fc.{name}")
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", ["torch.nn.parallel.distributed.DistributedDataParallel", "peft.tuners.lora.layer.Linear",
+             "torch.distributed.algorithms._checkpoint.checkpoint_wrapper.CheckpointWrapper", ""]
+)  # fmt: skip
+def test_a_class_that_only_wraps_is_seen_through(kind: str):
+    assert found(net(weight("fc.weight", 4, 3), weight("head.weight", 2, 4)), around(kind)) == []

@@ -14,6 +14,12 @@ from numel.facts import Snapshot, TensorRecord, above_of
 WRAPPERS = frozenset({
     "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer", "modules_to_save",
 })  # fmt: skip
+# whose classes do nothing but wrap: DataParallel and DDP, FSDP and CheckpointWrapper, OptimizedModule, AveragedModel. A
+# class of the user's own under the same names has a forward of its own
+_WRAPPING = (
+    "torch.nn.parallel.", "torch.distributed.", "torch._dynamo.", "torch.optim.swa_utils.", "accelerate.", "apex.",
+    "deepspeed.", "fairscale.", "lightning.", "megatron.", "peft.", "pytorch_lightning.", "timm.utils.", "torch_xla.",
+)  # fmt: skip
 _DEPTH = 3  # levels below either root at which the other's root may be
 _CELLS = 4_000_000  # of the table that aligns the children of two modules by order; more are paired by name alone
 
@@ -31,17 +37,25 @@ class Node:
     form: int = 0  # equal for modules of the same tensors and children; 0 where there are none
 
 
+Shapes = dict[str, tuple[int, ...] | None]
+Pairs = list[tuple[Node, Node]]
+Likeness = Callable[[Node], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Alignment:
     """Pairs of paths and of tensors, `None` where the other model has nothing there. `prefixes` are the modules that
     stand for each other as roots, `shifted` the pairs of modules under two names, without what is in them; `by_name`
-    are modules of too many children to look for those under other names."""
+    are modules of too many children to look for those under other names. `reordered` are sequences that hold the same
+    names in another order: where each is in the second model, and the names from the first to the last that lies
+    elsewhere, in the order of either."""
 
     modules: tuple[tuple[str | None, str | None], ...]
     tensors: tuple[tuple[TensorRecord | None, TensorRecord | None], ...]
     prefixes: tuple[str, str] = ("", "")
     shifted: tuple[tuple[str, str], ...] = ()
     by_name: tuple[str, ...] = ()
+    reordered: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()
 
     @property
     def how(self) -> str:
@@ -75,6 +89,7 @@ def aligned(first: Snapshot, second: Snapshot) -> Alignment:
     tensors: list[tuple[TensorRecord | None, TensorRecord | None]] = []
     shifted: list[tuple[str, str]] = []
     by_name: list[str] = []
+    reordered: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
     for side, (root, same) in enumerate(((one, start), (other, end))):
         if root is not same:  # what is around it is in one of them only
             _alone(root, side, modules, tensors, without=same)
@@ -93,6 +108,13 @@ def aligned(first: Snapshot, second: Snapshot) -> Alignment:
         if found is None:
             by_name.append(a.path)
             found = _named(a, b)
+        if a.type == b.type == "Sequential":  # which runs what it holds in its order
+            kept = {x.name for x, y in found if x.name == y.name}
+            before, after = (tuple(name for name in held.children if name in kept) for held in (a, b))
+            apart = [i for i, (name, other) in enumerate(zip(before, after, strict=True)) if name != other]
+            if apart:
+                part = slice(apart[0], apart[-1] + 1)
+                reordered.append((b.path, before[part], after[part]))
         used = {id(node) for pair in found for node in pair}
         shifted += [(x.path, y.path) for x, y in found if x.name != y.name]
         for side, held in enumerate((a, b)):
@@ -100,11 +122,14 @@ def aligned(first: Snapshot, second: Snapshot) -> Alignment:
                 if id(node) not in used:
                     _alone(node, side, modules, tensors)
         pending.extend(reversed(found))
-    return Alignment(tuple(modules), tuple(tensors), (start.path, end.path), tuple(shifted), tuple(by_name))
+    prefixes = start.path, end.path
+    return Alignment(tuple(modules), tuple(tensors), prefixes, tuple(shifted), tuple(by_name), tuple(reordered))
 
 
 def _tree(snapshot: Snapshot, forms: dict[object, int]) -> Node:
-    """The modules as nodes, wrappers left out: what they hold stands in their place."""
+    """The modules as nodes, wrappers left out: what they hold stands in their place. A class that is not known, as in a
+    file, may be one."""
+    types = {module.path: module.type for module in snapshot.modules}
     root = Node("", "", "")
     held: dict[str, Node] = {"": root}
     inside = _inside(snapshot)
@@ -120,7 +145,8 @@ def _tree(snapshot: Snapshot, forms: dict[object, int]) -> Node:
         node = held[above]
         names = taken[id(node)]
         beside = names - {own}
-        if (own in WRAPPERS and not beside & inside[path]) or (own == "module" and not beside):
+        alone = (own in WRAPPERS and not beside & inside[path]) or (own == "module" and not beside)
+        if alone and (not types.get(above) or types[above].startswith(_WRAPPING)):
             held[path] = node
             names.discard(own)
             names |= inside[path]
@@ -159,9 +185,6 @@ def _form(root: Node, forms: dict[object, int]) -> None:
         shapes = sorted((n, t.shape or ()) for n, t in node.tensors.items() if t.persistent)
         below = sorted((name, child.form) for name, child in node.children.items() if child.form)
         node.form = forms.setdefault((*shapes, None, *below), len(forms) + 1) if shapes or below else 0
-
-
-Shapes = dict[str, tuple[int, ...] | None]
 
 
 def _roots(one: Node, other: Node) -> tuple[Node, Node]:
@@ -230,9 +253,6 @@ def _alone(
         pending.extend(reversed(each.children.values()))
 
 
-Pairs = list[tuple[Node, Node]]
-
-
 def _named(a: Node, b: Node) -> Pairs:
     """Children of the same name."""
     return [(child, b.children[name]) for name, child in a.children.items() if name in b.children]
@@ -260,9 +280,6 @@ def _children(a: Node, b: Node) -> Pairs | None:
 def _rest(node: Node, pairs: Pairs) -> list[Node]:
     used = {id(each) for pair in pairs for each in pair}
     return [child for child in node.children.values() if id(child) not in used]
-
-
-Likeness = Callable[[Node], object]
 
 
 def _likeness(nodes: Iterable[Node]) -> Likeness:

@@ -17,6 +17,18 @@ from numel.facts import Change, ModuleRecord, Snapshot, TensorRecord, ValueDiffe
 if TYPE_CHECKING:
     from numel.analyses.layers import Layer
 
+# settings that say nothing more where the shapes of a layer's tensors are other ones
+_OF_SHAPES = frozenset({
+    "in_features", "in1_features", "in2_features", "out_features", "in_channels", "out_channels", "kernel_size",
+    "num_embeddings", "embedding_dim", "embed_dim", "hidden_size", "input_size", "proj_size", "normalized_shape",
+    "num_features", "num_channels", "num_parameters",
+})  # fmt: skip
+_COSTS = ("params", "macs", "nbytes", "peak_nbytes")  # that people trade off: less is better
+_TITLES = {"params": "params", "macs": "MACs"}
+_UNITS: dict[str, Unit] = {"params": "count", "macs": "ops"}
+_COLUMNS = (Column("change", "change"), Column("path", "path", "path"), Column("before", "before"),
+            Column("after", "after"))  # fmt: skip
+
 
 def changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> tuple[Change, ...]:
     """Everything that is different in what both sources know: a file does not say which class a module is of, what
@@ -48,13 +60,15 @@ def _changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> Iterato
                 yield Change("moved", after_path, before_path, after_path)
             x, y = held[0].get(before_path), held[1].get(after_path)
             if typed and x is not None and y is not None:
-                was, now = _class(x, y, with_attributes=after_path not in resized)
+                was, now = _class(x, y, is_resized=after_path in resized)
                 if was != now:
                     yield Change("replaced", after_path, was, now)
         elif typed and after_path is not None:
             yield Change("added", after_path, None, held[1][after_path].class_name)
         elif typed and before_path is not None:
             yield Change("removed", before_path, held[0][before_path].class_name, None)
+    for path, names, others in alignment.reordered:
+        yield Change("moved", path, ", ".join(names), ", ".join(others))
     places = there, back = _places(alignment)
     for one, other in alignment.tensors:
         if one is not None and other is not None:
@@ -69,18 +83,20 @@ def _unwrapped(path: str) -> str:
     return ".".join(part for part in path.split(".") if part != "module" and part not in WRAPPERS)
 
 
-def _class(x: ModuleRecord, y: ModuleRecord, *, with_attributes: bool) -> tuple[str, str]:
+def _class(x: ModuleRecord, y: ModuleRecord, *, is_resized: bool) -> tuple[str, str]:
     """What both are, as far as they differ: with the module of the class where its name alone is the same, and with
-    what they are configured with."""
+    what they are configured with, as far as both records say it. Of a resized layer not what follows from its shapes.
+    """
     if x.class_name != y.class_name:
         return x.class_name, y.class_name
     if x.type != y.type:
         return x.type, y.type
-    if not with_attributes or x.attributes == y.attributes:
-        return x.class_name, y.class_name
     one, other = dict(x.attributes), dict(y.attributes)
-    names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
-    was, now = (", ".join(f"{name}={held.get(name)}" for name in names) for held in (one, other))
+    names = [name for name in one if name in other and one[name] != other[name]]
+    names = [name for name in names if not (is_resized and name in _OF_SHAPES)]
+    if not names:
+        return x.class_name, y.class_name
+    was, now = (", ".join(f"{name}={held[name]}" for name in names) for held in (one, other))
     return f"{x.class_name}({was})", f"{y.class_name}({now})"
 
 
@@ -115,6 +131,8 @@ def _of_tensor(
         yield Change("reshaped", y.path, x.shape, y.shape)
     if x.dtype != y.dtype or x.packed != y.packed:
         yield Change("retyped", y.path, _element(x), _element(y))
+    elif all(known) and x.parts != y.parts:
+        yield Change("retyped", y.path, *(f"{each.dtype.name} in {_parts(each)}" for each in (x, y)))
     if all(known):
         if x.role == y.role == "parameter" and x.trainable != y.trainable:
             yield Change("unfrozen" if y.trainable else "frozen", y.path, x.trainable, y.trainable)
@@ -136,6 +154,11 @@ def _element(record: TensorRecord) -> str:
         return record.dtype.name
     held = ", ".join(dict.fromkeys(part.dtype.name for part in record.parts))
     return f"{record.dtype.name} packed" + (f" in {held}" if held else "")
+
+
+def _parts(record: TensorRecord) -> str:
+    parts = [f"{part.name} {part.dtype.name}{list(part.shape)}" for part in record.parts]
+    return ", ".join(parts) or "one piece"
 
 
 def _role(record: TensorRecord) -> str:
@@ -241,10 +264,6 @@ def layers(
     return Table("Where it comes from", tuple(columns), tuple(rows[:top]), caption=" · ".join(captions))
 
 
-_TITLES = {"params": "params", "macs": "MACs"}
-_UNITS: dict[str, Unit] = {"params": "count", "macs": "ops"}
-
-
 def _row(found: tuple[Any, ...], paths: Sequence[str], keys: Sequence[str], counted: bool) -> tuple[Cell, ...]:
     _, kind, what, figures = found
     cells: list[Cell] = [_label(paths), kind, what, *([len(paths)] if counted else [])]
@@ -260,10 +279,6 @@ def _own(row: Layer | None, key: str) -> Cell:
     if key == "params":  # of a file also what may be one
         return marked(row.own.params + row.own.unclassified, "count", at_least=not row.own.exact)
     return None if row.own_work is None else row.own_work.cell(key)
-
-
-_COLUMNS = (Column("change", "change"), Column("path", "path", "path"), Column("before", "before"),
-            Column("after", "after"))  # fmt: skip
 
 
 def _above(prefix: str) -> list[str]:
