@@ -183,10 +183,10 @@ def compare(
 
     A target is what `summary` takes, or a report; `inputs` and the arguments that follow `values`, which are those of
     `summary`, go to those that can run. `metric` gives numbers of your own, one for each target, as in
-    `{"accuracy": (0.71, 0.74)}`, where more is better. Modules are found by their paths, through wrappers and prefixes,
-    and by what is in them where blocks have other names. With `values` those of live modules, state dicts and
-    `.safetensors` files are compared, too, a tensor at a time: which are equal, close or changed, by how much, and
-    whether the change is of low rank.
+    `{"accuracy": (0.71, 0.74), "loss:min": (0.3, 0.2)}`: more is better, or less where the name ends in `:min`, which
+    is no part of its key. Modules are found by their paths, through wrappers and prefixes, and by what is in them where
+    blocks have other names. With `values` those of live modules, state dicts and `.safetensors` files are compared,
+    too, a tensor at a time: which are equal, close or changed, by how much, and whether the change is of low rank.
 
     Histories, also as the JSON Lines or the `.json` of one, are compared with each other: `Histories` say where runs
     ended, what happened in one and not in the other, and how their values went.
@@ -199,20 +199,17 @@ def compare(
     (False, [('reshaped', 'weight', (2, 3), (4, 3)), ('reshaped', 'bias', (2,), (4,))])
     """
     from numel.results import Comparison, Report
-    from numel.results.comparison import FIGURES
 
     targets = (first, second, *others)
-    for what, given in (("names", names), *((metric or {}).items())):
-        if given is not None and len(given) != len(targets):
-            raise InputsError(f"{what}: {len(given)} given for {len(targets)} targets")
-    for name, numbers in (metric or {}).items():
-        if not name or name in FIGURES or not all(isfinite(number) for number in numbers):
-            raise InputsError(f"metric {name!r}: expected a name of its own and finite numbers")
+    if names is not None and len(names) != len(targets):
+        raise InputsError(f"names: {len(names)} given for {len(targets)} targets")
+    metrics = _metrics(metric or {}, len(targets))
     if mode not in MODES:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
     runs = [_history(target) for target in targets]
     if any(run is not None for run in runs):
-        return _runs(targets, runs, names, asked=bool(metric) or values or inputs is not None)
+        given = (metrics, values, inputs is not None, mode != "auto", backward, loss, optimizer, every_block)
+        return _runs(targets, runs, names, asked=any(given))
     asks = inputs is not None or mode != "auto" or _training(backward, loss, optimizer) is not None
     reports, ran = [], False
     for target in targets:
@@ -227,8 +224,31 @@ def compare(
     if asks and not ran:
         raise InputsError("compare: none of the targets can run; leave out inputs, mode, backward, loss and optimizer")
     chosen = tuple(names) if names is not None else _told_apart(targets, reports)
-    made = Comparison(tuple(reports), chosen, {name: tuple(numbers) for name, numbers in (metric or {}).items()})
+    made = Comparison(tuple(reports), chosen, metrics)
     return _with_differences(made, targets) if values else made
+
+
+def _metrics(metric: Mapping[str, Sequence[float]], count: int) -> dict[str, tuple[float, ...]]:
+    """Numbers of the user's own, one for each target."""
+    from numel.analyses.compare import metric as figure_of
+    from numel.results.comparison import FIGURES
+
+    found: dict[str, tuple[float, ...]] = {}
+    taken = {"", *FIGURES}
+    for name, given in metric.items():
+        try:
+            numbers = tuple(given)
+            finite = all(isfinite(number) for number in numbers)
+        except (TypeError, OverflowError):
+            numbers, finite = (), False
+        key = figure_of(name).key
+        if key in taken or not finite:
+            raise InputsError(f"metric {name!r}: expected a name of its own and finite numbers")
+        if len(numbers) != count:
+            raise InputsError(f"{name}: {len(numbers)} given for {count} targets")
+        taken.add(key)
+        found[name] = numbers
+    return found
 
 
 def _with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
@@ -292,7 +312,7 @@ def _runs(
     if len(known) < len(runs):
         raise InputsError("compare: runs are compared with runs; name histories alone, or models alone")
     if asked:
-        raise InputsError("compare: runs take no inputs, metric or values; leave them out")
+        raise InputsError("compare: runs take no inputs, metric or values, and no forward runs; leave these out")
     given = [os.fspath(target) if isinstance(target, str | os.PathLike) else run.target.rpartition(".")[2] or "run"
              for target, run in zip(targets, known, strict=True)]  # fmt: skip
     return Histories(tuple(known), tuple(names) if names is not None else _numbered(given))

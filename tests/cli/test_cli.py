@@ -398,7 +398,9 @@ def test_compare_of_a_model_with_itself(here: Path, capsys: pytest.CaptureFixtur
     assert "Trade-offs" in out
     code, out, _ = run(capsys, "compare", "nets.py:Net", "nets.py:Net")
     assert (code, "No difference" in out) == (0, True)
-    for args in (("nets.py:Net",), ("a", "b", "--metric", "top1=x"), ("nets.py:Net", "nets.py:Net", "--metric", "a=1")):
+    twice = ("nets.py:Net", "nets.py:Net")
+    for args in (("nets.py:Net",), ("a", "b", "--metric", "top1=x"), (*twice, "--metric", "a=1"),
+                 (*twice, "--metric", "a=1,2", "--metric", "a=3,1")):  # fmt: skip
         code, out, err = run(capsys, "compare", *args)
         assert (code, out, err.count("\n")) == (2, "", 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,144 @@ def test_adapters_are_added_and_nothing_else_changes_but_what_they_freeze():
     assert {kind for kind, _ in kinds(found)} == {"added", "frozen"}
     added = found.totals[1].params - found.totals[0].params
     assert added == 4 * (2 * 8 + 8 * 2)
+
+
+class Repeated(torch.nn.Module):
+    """One layer that runs so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(4, 4)
+        self.times = times
+
+    def forward(self, x: Any) -> Any:
+        for _ in range(self.times):
+            x = self.fc(x)
+        return x
+
+
+class Residual(torch.nn.Module):
+    """The name of its child is that of a wrapper's."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Any) -> Any:
+        return x + self.module(x)
+
+
+class Twice(Residual):
+    def forward(self, x: Any) -> Any:
+        return self.module(self.module(x))
+
+
+def test_a_layer_that_runs_twice_does_other_work():
+    """4 · 4 products for each of two rows, once and twice."""
+    found = numel.compare(Repeated(1), Repeated(2), inputs="f32[2,4]")
+    assert {figure.key: figure.cells for figure in found.figures}["macs"] == (32, 64)
+    assert (found.identical, found.changes) == (False, ())
+    assert "The same modules and tensors, but these differ: MACs, FLOPs" in str(found)
+    assert "No difference" not in str(found)
+    for inputs in (None, "f32[2,4]"):
+        assert numel.compare(Repeated(2), Repeated(2), inputs=inputs, backward=inputs is not None).identical
+
+
+def test_two_forwards_that_stopped_at_the_same_place_are_not_called_identical():
+    broken = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(9, 2))
+    found = numel.compare(broken, copy.deepcopy(broken), inputs="f32[2,8]")
+    assert not found.identical
+    assert "No difference found in what is known of both." in str(found)
+    assert numel.compare(broken, broken.state_dict(), inputs="f32[2,8]").identical  # a file has no such numbers
+
+
+def test_a_parameter_that_is_a_view_of_a_larger_storage_holds_more_bytes():
+    view, own = (torch.nn.Module() for _ in range(2))
+    view.w = torch.nn.Parameter(torch.zeros(400)[:40])
+    own.w = torch.nn.Parameter(torch.zeros(40))
+    found = numel.compare(view, own)
+    assert [totals.nbytes for totals in found.totals] == [1600, 160]
+    assert not found.identical
+    assert numel.compare(view, view.state_dict()).identical
+
+
+def test_a_class_around_a_layer_that_computes_something_is_a_difference():
+    def chain(first: Any) -> Any:
+        return torch.nn.Sequential(first, torch.nn.ReLU())
+
+    bare, residual, twice = (chain(each) for each in (
+        torch.nn.Linear(4, 4), Residual(torch.nn.Linear(4, 4)), Twice(torch.nn.Linear(4, 4))
+    ))  # fmt: skip
+    assert kinds(numel.compare(bare, residual)) == [("added", "0"), ("moved", "0.module")]
+    assert kinds(numel.compare(residual, twice)) == [("replaced", "0")]
+    assert [change.after for change in numel.compare(bare, Residual(bare)).changes] == ["Residual"]
+    assert numel.compare(residual, torch.nn.DataParallel(copy.deepcopy(residual))).identical
+
+
+nn = torch.nn
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "was", "now"),
+    [
+        (nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), "negative_slope=0.1", "negative_slope=0.2"),
+        (nn.Softmax(0), nn.Softmax(1), "dim=0", "dim=1"),
+        (nn.Flatten(1), nn.Flatten(2), "start_dim=1", "start_dim=2"),
+        (nn.GELU(), nn.GELU("tanh"), "approximate=none", "approximate=tanh"),
+        (nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3, padding_mode="reflect"), "padding_mode=zeros", "padding_mode=reflect"),
+        (nn.Upsample(2), nn.Upsample(4), "size=2", "size=4"),
+        (nn.Upsample(2), nn.Upsample(scale_factor=2), "scale_factor=None, size=2", "scale_factor=2.0, size=None"),
+        (nn.Upsample(scale_factor=(1.5, 2)), nn.Upsample(scale_factor=(2, 2)), "scale_factor=(1.5, 2.0)",
+         "scale_factor=(2.0, 2.0)"),
+        (nn.PixelShuffle(2), nn.PixelShuffle(3), "upscale_factor=2", "upscale_factor=3"),
+        (nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((None, 2)), "output_size=1", "output_size=(None, 2)"),
+        (nn.BatchNorm1d(3), nn.BatchNorm1d(3, momentum=None), "momentum=0.1", "momentum=None"),
+        (nn.BatchNorm1d(3), nn.BatchNorm1d(3, eps=0.5), "eps=1e-05", "eps=0.5"),
+        (nn.Dropout(0.1), nn.Dropout(0.2), "p=0.1", "p=0.2"),
+        (nn.MultiheadAttention(4, 2), nn.MultiheadAttention(4, 2, dropout=0.5), "dropout=0.0", "dropout=0.5"),
+    ],
+)  # fmt: skip
+def test_layers_of_other_settings_are_other_layers(one: Any, other: Any, was: str, now: str, tmp_path: Path):
+    (change,) = numel.compare(one, other).changes
+    name = type(one).__name__
+    assert (change.kind, change.before, change.after) == ("replaced", f"{name}({was})", f"{name}({now})")
+    numel.summary(one).save(tmp_path / "one.json")
+    assert numel.compare(one, tmp_path / "one.json").identical
+
+
+def test_what_changes_no_value_or_is_seen_in_the_tensors_is_no_setting():
+    assert numel.compare(nn.ReLU(), nn.ReLU(inplace=True)).identical
+    assert kinds(numel.compare(nn.LayerNorm(3), nn.LayerNorm(3, bias=False))) == [("removed", "bias")]
+
+
+def test_a_resized_layer_says_its_other_settings():
+    found = numel.compare(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 16, 3, stride=2, dilation=2))
+    assert [(change.kind, change.after) for change in found.changes] == [
+        ("replaced", "Conv2d(dilation=(2, 2), stride=(2, 2))"), ("reshaped", (16, 3, 3, 3)), ("reshaped", (16,))
+    ]  # fmt: skip
+    assert {change.kind for change in numel.compare(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 16, 5)).changes} == {"reshaped"}
+
+
+def test_a_sequence_in_another_order_is_another_function():
+    one = nn.Sequential(OrderedDict(fc=nn.Linear(4, 4), act=nn.ReLU(), out=nn.Linear(4, 2)))
+    other = nn.Sequential(OrderedDict(act=one.act, fc=one.fc, out=one.out))
+    for wrap in (lambda model: model, nn.DataParallel):
+        (change,) = numel.compare(one, wrap(other), values=True).changes
+        assert (change.kind, change.before, change.after) == ("moved", "fc, act", "act, fc")
+
+
+def test_runs_take_nothing_that_is_for_a_forward(tmp_path: Path):
+    with numel.monitor(nn.Linear(2, 2), tmp_path / "r.jsonl"):
+        pass
+    run = tmp_path / "r.jsonl"
+    numel.compare(run, run)
+    given: list[dict[str, Any]] = [
+        {"mode": "real"}, {"backward": True}, {"loss": sum}, {"optimizer": "adamw"}, {"every_block": True},
+        {"values": True}, {"metric": {"a": (1, 2)}}, {"inputs": "f32[1]"},
+    ]  # fmt: skip
+    for each in given:
+        with pytest.raises(numel.errors.InputsError, match="compare: runs take no inputs"):
+            numel.compare(run, run, **each)
 
 
 def test_four_models_at_once():
@@ -413,7 +552,10 @@ def test_what_ran_with_other_inputs_is_said(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "wrong", [{"mode": "fake"}, {"inputs": "f32[1]"}, {"backward": True}, {"metric": {"params": (1, 2)}},
-              {"metric": {"loss": (1.0, float("nan"))}}]
+              {"metric": {"loss": (1.0, float("nan"))}}, {"metric": {"loss": (1, "a")}}, {"metric": {"loss": 1.0}},
+              {"metric": {"loss": (1, 1j)}}, {"metric": {"loss": (1, 10**400)}}, {"metric": {"loss": (1.0,)}},
+              {"metric": {"params:min": (1, 2)}}, {"metric": {":min": (1, 2)}},
+              {"metric": {"loss": (1, 2), "loss:min": (1, 2)}}]
 )  # fmt: skip
 def test_what_no_target_can_take_is_refused(wrong: dict[str, Any]):
     state = torch.nn.Linear(2, 2).state_dict()

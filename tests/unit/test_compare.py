@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import numel
@@ -16,7 +16,8 @@ from numel.analyses.compare import changes, folded
 from numel.analyses.conditions import parsed
 from numel.document import Quantity
 from numel.errors import SchemaError, ViewError
-from numel.facts import Change, ModuleRecord, Snapshot, TensorRecord, dtype
+from numel.facts import Change, ModuleRecord, Snapshot, TensorRecord, ValueDifference, dtype
+from numel.facts.tensor import Part
 from numel.results import Comparison, Report, from_saved
 
 F32, F16 = dtype("f32"), dtype("f16")
@@ -157,6 +158,7 @@ def test_a_renamed_block_is_found_by_what_is_in_it_and_said():
     assert found(one, other) == [("moved", "encoder", "enc", "encoder")]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.lists(st.integers(1, 4), min_size=1, max_size=12))
 def test_every_tensor_is_in_one_pair(one: list[int], other: list[int]):
     first, second = net(*blocks("layers.", one)), net(*blocks("h.layers.", other))
@@ -165,6 +167,7 @@ def test_every_tensor_is_in_one_pair(one: list[int], other: list[int]):
     assert sorted(y.path for _, y in both.tensors if y) == sorted(t.path for t in second.tensors)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=10))
 def test_a_model_is_identical_with_itself(widths: list[int]):
     assert found(net(*blocks("layers.", widths)), net(*blocks("layers.", widths))) == []
@@ -338,11 +341,75 @@ def test_identical_models_say_so():
     assert "No difference" in str(made)
 
 
+def test_a_file_says_nothing_of_ties_and_of_what_trains():
+    live = net(weight("a.weight", 2, 3), weight("b.weight", 2, 3, alias_of="a.weight"))
+    made = Comparison((Report(live), Report(file(weight("a.weight", 2, 3)))), ("x", "y"))
+    cells = {figure.key: figure.cells for figure in made.figures}
+    assert (cells["tied"], cells["trainable"]) == ((6, None), (6, None))
+    assert made.identical
+
+
+def test_a_view_of_a_larger_storage_is_not_identical_with_a_tensor_of_its_own():
+    view, own = (net(weight("w", 10, storage=0, storage_nbytes=n)) for n in (1600, 40))
+    made = Comparison((Report(view), Report(own)), ("x", "y"))
+    assert (made.identical, made.changes) == (False, ())
+    assert "The same modules and tensors, but these differ: params and buffers size." in str(made)
+    assert Comparison((Report(view), Report(file(weight("w", 10)))), ("x", "y")).identical  # a file holds no storages
+
+
+def test_tensors_packed_in_another_way_are_retyped():
+    def packed(*parts: Part, packed: bool = True) -> Snapshot:
+        return net(weight("w", 8, 8, packed=packed, parts=parts))
+
+    bytes_, words = Part("data", (8, 8), dtype("u8")), Part("data", (8, 1), dtype("i32"))
+    assert found(packed(bytes_), packed(bytes_)) == []
+    assert found(packed(bytes_), packed(words)) == [
+        ("retyped", "w", "float32 in data uint8[8, 8]", "float32 in data int32[8, 1]")
+    ]
+    assert found(packed(), packed(packed=False)) == [("retyped", "w", "float32 packed", "float32")]
+
+
+def test_values_that_could_not_be_read_are_those_of_a_target():
+    made = Comparison((Report(BASE),) * 3, ("x", "y", "z"), values=((), ()), unread=(("a.weight",), ("b.weight",)))
+    said = " ".join(str(made).split())
+    assert "y: the values of a.weight could not be compared" in said
+    assert "z: the values of b.weight could not be compared" in said
+
+
+def test_a_value_that_became_nan_is_not_close():
+    assert ValueDifference("w", "w", max_abs=1e-9, max_rel=1e-9, differing=1).close
+    assert not ValueDifference("w", "w", differing=1, odd=1).close
+
+
 def test_of_several_the_ones_that_no_other_beats_are_marked():
     reports = tuple(Report(net(weight("a.weight", n, 1))) for n in (10, 20, 30))
     made = Comparison(reports, ("s", "m", "l"), {"accuracy": (0.5, 0.9, 0.8)})
     table = made.document().tables[-1].to_dict()
     assert table["best"] == [True, True, False]  # the largest is worse than the middle one in both
+
+
+def test_of_a_metric_less_is_better_where_its_name_says_so():
+    reports = tuple(Report(net(weight("a.weight", n, 1))) for n in (10, 20, 30))
+    made = Comparison(reports, ("s", "m", "l"), {"loss:min": (0.5, 0.9, 0.3)})
+    table = made.document().tables[-1].to_dict()
+    assert (table["loss"], table["best"]) == ([0.5, 0.9, 0.3], [True, False, True])
+    assert made.failing(["loss > +0.3"]) == ["m: loss 0.9 is +0.4 beside 0.5 (loss > +0.3)"]
+    assert made.chart("scatter").y == ("loss",)
+    assert "loss (less is better)" in str(made)
+    assert from_saved(json.loads(made.text("json")), "c.json") == made
+
+
+def test_of_lower_bounds_nobody_knows_which_is_best():
+    lazy = Report(net(weight("a.weight", 2, 3), TensorRecord("b.weight", None, F32, trainable=True)))
+    made = Comparison((lazy, Report(BASE), Report(BASE)), ("x", "y", "z"))
+    assert made.document().tables[-1].to_dict()["best"] == [None, None, None]
+
+
+def test_files_of_unknown_roles_are_traded_off_by_what_is_known():
+    files = [file(weight("w", n)) for n in (2, 3, 4)]
+    files = [replace(s, tensors=tuple(replace(t, role="unknown") for t in s.tensors)) for s in files]
+    made = Comparison(tuple(map(Report, files)), ("s", "m", "l"), {"accuracy": (0.5, 0.9, 0.8)})
+    assert made.document().tables[-1].to_dict()["best"] == [True, True, False]
 
 
 def test_a_comparison_is_saved_and_read_back():
@@ -352,7 +419,7 @@ def test_a_comparison_is_saved_and_read_back():
     assert from_saved(saved, "c.json") == made
     damaged: list[dict[str, Any]] = [
         {"names": ["x"]}, {"names": "xy"}, {"metrics": 5}, {"metrics": {"a": [1]}}, {"values": 5}, {"reports": []},
-        {"reports": [1, 2]},
+        {"reports": [1, 2]}, {"values": [[], []], "unread": [[], []]}, {"values": [[]], "unread": []},
     ]  # fmt: skip
     for change in damaged:
         with pytest.raises(SchemaError):
@@ -425,8 +492,42 @@ def test_conditions_that_do_not_parse_are_said_with_their_form(text: str):
 
 def test_a_condition_on_a_number_that_is_not_known_is_an_error():
     made = Comparison((Report(BASE), Report(BASE)), ("x", "y"))
-    with pytest.raises(ViewError, match="no number is called 'macs'; known: params"):
+    with pytest.raises(ViewError, match=r"macs is not known of these targets; it takes inputs \(-i, --inputs\); known"):
         made.failing(["macs > 5"])
+    with pytest.raises(ViewError, match="it takes inputs and a backward pass"):
+        made.undecided(["peak_nbytes > 5"])
+    with pytest.raises(ViewError, match="no number is called 'maccs'; known: params"):
+        made.failing(["maccs > 5"])
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("params > 1e2", True), ("params > 1.06e2", False), ("params > +5e0", True), ("nbytes >= 0.424KB", True),
+        ("nbytes > 0.424KB", False), ("nbytes > 0.424kib", False), ("nbytes > +1e-6MB", True), ("nbytes < 1GB", True),
+        ("nbytes < 1TB", True),
+    ],
+)  # fmt: skip
+def test_limits_in_powers_of_ten(condition: str, holds: bool):
+    """100 params against 106: 400 and 424 bytes."""
+    reports = (Report(net(weight("a.weight", 100, 1))), Report(net(weight("a.weight", 106, 1))))
+    made = Comparison(reports, ("x", "y"))
+    assert (bool(made.failing([condition])), made.undecided([condition])) == (holds, [])
+
+
+def test_a_number_that_is_none_of_bytes_has_no_limit_in_bytes():
+    with pytest.raises(ViewError, match="params: no number of bytes"):
+        Comparison((Report(BASE), Report(BASE)), ("x", "y")).failing(["params > 5MB"])
+
+
+def test_parameters_among_tensors_of_unknown_role_are_a_lower_bound():
+    """A file does not say whether `w` is a parameter or a buffer, so that nobody knows whether there are more."""
+    one, other = (file(weight("w", n, 2)) for n in (2, 2000))
+    one, other = (replace(s, tensors=tuple(replace(t, role="unknown") for t in s.tensors)) for s in (one, other))
+    made = Comparison((Report(one), Report(other)), ("x", "y"))
+    for key in ("params", "active_params", "buffers"):
+        assert (made.failing([f"{key} > +1%"]), len(made.undecided([f"{key} > +1%"]))) == ([], 1)
+    assert len(made.failing(["unclassified > +1%", "nbytes > +1%"])) == 2
 
 
 def test_numel_has_the_verb():

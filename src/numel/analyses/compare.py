@@ -3,9 +3,9 @@ params or MACs comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from numel.analyses.alignment import WRAPPERS, Alignment
 from numel.analyses.arrange import number, numbers_in, times, unnumbered
@@ -170,12 +170,26 @@ def _role(record: TensorRecord) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of every target: what it is called, its unit, and the cells, `None` where it is not known."""
+    """One number of every target: what it is called, its unit, and the cells, `None` where it is not known. Of a number
+    that the user gave `better` says whether more or less of it is."""
 
     key: str
     title: str
     unit: Unit
     cells: tuple[Cell, ...]
+    better: Literal["more", "less"] | None = None
+
+
+def metric(name: str, values: Sequence[float] = ()) -> Figure:
+    """A number that the user gave for each target, of which more is better, or less where the name ends in ":min".
+
+    >>> metric("accuracy").better, metric("loss:min").key, metric("loss:min").better
+    ('more', 'loss', 'less')
+    """
+    key = name.removesuffix(":min")
+    if key == name:
+        return Figure(key, key, "number", tuple(values), "more")
+    return Figure(key, f"{key} (less is better)", "number", tuple(values), "less")
 
 
 def side_by_side(names: Sequence[str], figures: Sequence[Figure]) -> Table:
@@ -385,11 +399,11 @@ def counted(found: Sequence[Change]) -> Table:
     return Table("Changes by kind", (Column("change", "change"), Column("count", "count", "integer")), rows)
 
 
-def pareto(names: Sequence[str], figures: Sequence[Figure], metrics: Collection[str] = ()) -> Table:
+def pareto(names: Sequence[str], figures: Sequence[Figure]) -> Table:
     """A row for each target with the numbers that people trade off, and whether another is at least as good in all of
-    them and better in one: fewer params, MACs and bytes, and more of each metric, which the user gave. Not known where
-    a number is none, or a bound, that would decide it."""
-    chosen = [figure for figure in figures if figure.key in ("params", "macs", "nbytes", "peak_nbytes", *metrics)]
+    them and better in one: fewer params, MACs and bytes, and more or less of each number that the user gave. Not known
+    where a number is none, or a bound, that would decide it."""
+    chosen = [f for f in figures if f.better is not None or (f.key in _COSTS and any(map(number, f.cells)))]
     known = [f for f in chosen if all(number(cell) is not None for cell in f.cells)]
     loose = any(at_least(cell) or about(cell) for f in known for cell in f.cells)
     columns = [Column("target", "target"), *(Column(f.key, f.title, f.unit) for f in chosen)]
@@ -397,8 +411,9 @@ def pareto(names: Sequence[str], figures: Sequence[Figure], metrics: Collection[
 
     def beats(i: int, j: int) -> bool:
         costs = [
-            [(number(figure.cells[k]) or 0) * (-1 if figure.key in metrics else 1) for k in (i, j)] for figure in known
-        ]
+            [(number(figure.cells[k]) or 0) * (-1 if figure.better == "more" else 1) for k in (i, j)]
+            for figure in known
+        ]  # fmt: skip
         return all(x <= y for x, y in costs) and any(x < y for x, y in costs)
 
     rows = []
@@ -410,7 +425,7 @@ def pareto(names: Sequence[str], figures: Sequence[Figure], metrics: Collection[
     return Table("Trade-offs", tuple(columns), tuple(rows), caption=caption)
 
 
-def trade(table: Table, metrics: Sequence[str] = ()) -> list[Chart]:
+def trade(table: Table, metrics: Sequence[str]) -> list[Chart]:
     """The targets as points: the first of what they cost against a metric, else against the next cost that differs."""
     keys = [column.key for column in table.columns[1:-1]]
     at = {column.key: i for i, column in enumerate(table.columns)}

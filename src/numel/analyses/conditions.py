@@ -1,4 +1,4 @@
-"""Conditions on a comparison, as CI asks them: `params > +1%`, `macs > 5G`, `nbytes >= 100MiB`, `accuracy < -0.01`."""
+"""Conditions on a comparison, as CI asks them: `params > +1%`, `macs > 5e9`, `nbytes >= 100MiB`, `accuracy < -0.01`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from numel.document import Cell, Quantity
 from numel.document.table import Unit, about, at_least
 from numel.errors import ViewError
 
-_SUFFIXES = {
-    "": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30,
-    "tib": 2**40,
-}  # fmt: skip
+_BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12, **_BYTES}
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
-_FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*(>=|<=|==|!=|>|<)\s*([+-]?)\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(%|[A-Za-z]*)\s*")
+_FORM = re.compile(
+    r"\s*([A-Za-z_]\w*)\s*(>=|<=|==|!=|>|<)\s*"
+    r"([+-]?)\s*([0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*(%|[A-Za-z]*)\s*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ def parsed(text: str) -> Condition:
 
     >>> parsed("params > +1%")
     Condition(key='params', operator='>', limit=1.0, relative=True, percent=True, suffix='%')
-    >>> parsed("macs>=4.5G").limit
-    4500000000.0
+    >>> parsed("macs>=4.5G").limit, parsed("macs>=4.5e9").limit, parsed("nbytes>=4.5GB").limit
+    (4500000000.0, 4500000000.0, 4500000000.0)
     """
     found = _FORM.fullmatch(text)
     suffix = found[5].lower() if found else ""
@@ -66,7 +67,7 @@ class Verdict:
 def verdict(condition: Condition, first: Cell, second: Cell, unit: Unit) -> Verdict:
     """What the numbers prove. A lower bound beyond a limit is beyond it whatever is missing; below it proves nothing.
 
-    Raises `ViewError` for bytes in billions, which are gigabytes or a slip.
+    Raises `ViewError` for bytes in billions, which are gigabytes or a slip, and for bytes of what is none.
 
     >>> verdict(parsed("params > +1%"), 100, 102, "count")
     Verdict(holds=True, text='params 102 is +2.00 % of 100')
@@ -76,7 +77,9 @@ def verdict(condition: Condition, first: Cell, second: Cell, unit: Unit) -> Verd
     Verdict(holds=None, text='params is ≥6')
     """
     if unit == "bytes" and condition.suffix == "b":
-        raise ViewError(f"{condition.key}: B stands for billions; write bytes as a plain number, or in GiB, MiB, KiB")
+        raise ViewError(f"{condition.key}: B stands for billions; write bytes as a plain number, or in MB, MiB, GB ...")
+    if unit != "bytes" and condition.suffix in _BYTES:
+        raise ViewError(f"{condition.key}: no number of bytes; write its limit as a plain number, or in K, M, G, T")
     one, other = number(first), number(second)
     before, after = (_written(cell) for cell in (first, second))
     if other is None or (condition.relative and one is None):

@@ -12,9 +12,11 @@ _FAILED = 3
 
 
 def _metrics(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
-    found = {}
+    found: dict[str, tuple[float, ...]] = {}
     for text in given:
         name, _, numbers = text.partition("=")
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice; expected once, with a number for each target")
         try:
             found[name] = tuple(float(each) for each in numbers.split(","))
         except ValueError:
@@ -27,7 +29,8 @@ def _metrics(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
 @shared.running
 @shared.training
 @click.option("--metric", "metric", multiple=True, callback=_metrics, metavar="NAME=N,N",
-              help="Numbers of your own, one for each target: accuracy=0.71,0.74. Repeatable.")  # fmt: skip
+              help="Numbers of your own, one for each target: accuracy=0.71,0.74, or, where less is better, "
+              "loss:min=0.3,0.2. Repeatable.")  # fmt: skip
 @click.option("--values", is_flag=True, help="Compare the values of files, too: which tensors changed, and how much.")
 @click.option("--fail-if", "conditions", multiple=True, metavar="CONDITION",
               help="Exit with 3 where it holds for a target: 'params > +1%', 'macs > 5G', 'nbytes > +10MiB'. "

@@ -9,8 +9,11 @@ from typing import Any
 
 from numel import analyses
 from numel.analyses.alignment import Alignment
+from numel.analyses.arrange import number
 from numel.analyses.compare import Figure
-from numel.document import Block, Callout, Document, Heading, Text, marked
+from numel.analyses.conditions import Condition, parsed, verdict
+from numel.document import Block, Callout, Cell, Document, Heading, Text, marked
+from numel.document.table import about, at_least
 from numel.errors import ViewError
 from numel.facts import Change, Totals, ValueDifference, listed, plain
 from numel.facts.codec import decode_differences, encode_differences
@@ -32,7 +35,9 @@ _FIGURES = (
     ("peak_nbytes", "peak of live bytes", "bytes", "peak_nbytes"),
 )  # fmt: skip
 FIGURES = tuple(key for key, *_ in _FIGURES)
-_OF_A_TRACE = frozenset({"macs", "flops", "elementwise", "backward_flops", "saved_nbytes", "peak_nbytes"})
+_OF_A_RUN = frozenset({"macs", "flops", "elementwise", "activation_nbytes"})
+_OF_BACKWARD = frozenset({"backward_flops", "saved_nbytes", "peak_nbytes"})
+_OF_MODULES = frozenset({"active_params", "nbytes"})  # what is the same for the same model, but not for its file
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,11 +86,30 @@ class Comparison(Viewable):
 
     @property
     def identical(self) -> bool:
-        """Whether nothing differs in what all sources know: no tensor, no module, no number that was traced."""
-        traced = [figure.cells for figure in self.figures if figure.key in _OF_A_TRACE]
-        same = all(len({cell for cell in cells if cell is not None}) <= 1 for cells in traced)
+        """Whether nothing differs in what all sources know: no tensor, no module, no number that was traced. What is a
+        lower bound, or about so much, is not known."""
+        known = [cells for cells in self._comparable.values() if len(cells) > 1]
+        proven = not any(at_least(cell) or about(cell) for cells in known for cell in cells)
         read = all(each.equal for found in self.values for each in found) and not any(self.unread)
-        return same and read and not self.changes and all(totals.exact for totals in self.totals)
+        same = not self.changes and not self._unequal
+        return same and proven and read and all(totals.exact for totals in self.totals)
+
+    @property
+    def _unequal(self) -> list[str]:
+        """The titles of those numbers that equal models have in common, and these do not."""
+        return [title for title, cells in self._comparable.items() if len({number(cell) for cell in cells}) > 1]
+
+    @cached_property
+    def _comparable(self) -> dict[str, list[Cell]]:
+        """By title what has to be equal, where it is known: what was traced, and what a class or a storage says."""
+        typed = [analyses.compare.is_typed(report.snapshot) for report in self.reports]
+        found: dict[str, list[Cell]] = {}
+        for figure in self.figures:
+            if figure.key in _OF_A_RUN | _OF_BACKWARD | _OF_MODULES:
+                cells = zip(figure.cells, typed, strict=True)
+                counts = figure.key not in _OF_MODULES
+                found[figure.title] = [cell for cell, sure in cells if cell is not None and (sure or counts)]
+        return found
 
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
@@ -96,14 +120,12 @@ class Comparison(Viewable):
             cells = tuple(_figure(report, key, name, unsaved) for report in self.reports)
             if any(cell is not None for cell in cells):
                 found.append(Figure(key, title, unit, cells))  # type: ignore[arg-type]
-        for name, values in self.metrics.items():
-            found.append(Figure(name, name, "number", tuple(values)))
-        return tuple(found)
+        return (*found, *(analyses.compare.metric(name, values) for name, values in self.metrics.items()))
 
     def _shown(self) -> list[Figure]:
         """What a screen has of them: not what is zero everywhere, nor the active parameters where all are."""
         params = next(figure.cells for figure in self.figures if figure.key == "params")
-        told = [figure for figure in self.figures if figure.key in self.metrics or any(figure.cells)]
+        told = [figure for figure in self.figures if figure.better is not None or any(figure.cells)]
         told = [figure for figure in told if figure.key != "active_params" or figure.cells != params]
         dtypes = tuple(", ".join(sorted({t.dtype.name for t in report.snapshot.tensors})) for report in self.reports)
         return [*told, Figure("dtypes", "element types", "text", dtypes)]
@@ -117,7 +139,9 @@ class Comparison(Viewable):
             also = " The values that were read are equal." if self.values else ""
             blocks.append(Text(f"No difference: the same modules, tensors, shapes and types.{also}"))
         elif not self.changes and not any(not each.equal for found in self.values for each in found):
-            blocks.append(Text("No difference found in what is known of both."))
+            which = "both" if len(self.names) == 2 else "all"
+            text = f"The same modules and tensors, but these differ: {', '.join(self._unequal)}."
+            blocks.append(Text(text if self._unequal else f"No difference found in what is known of {which}."))
         blocks.append(compare.side_by_side(self.names, self._shown()))
         blocks += [*self._said(), *self._other_inputs()]
         for name, alignment, changes in zip(self.names[1:], self.alignments, self.changes_by_target, strict=True):
@@ -130,7 +154,7 @@ class Comparison(Viewable):
         for i, (name, found, unread) in enumerate(zip(self.names[1:], self.values, self.unread, strict=False)):
             if unread:
                 text = f"the values of {listed(unread)} could not be compared"
-                blocks.append(Callout("warning", text, "values-unread"))
+                blocks.append(Callout("warning", f"{name}: {text}" if len(self.names) > 2 else text, "values-unread"))
             if not self.identical:
                 pairs = self.alignments[i].tensors
                 alone = sum(x is None or y is None or x.shape != y.shape for x, y in pairs)
@@ -140,7 +164,7 @@ class Comparison(Viewable):
             layers = compare.layers(self.reports[0].layers, self.reports[1].layers, self.alignments[0], top=_TOP)
             blocks += [layers] if layers.rows else []
         else:
-            blocks.append(compare.pareto(self.names, self.figures, self.metrics))
+            blocks.append(compare.pareto(self.names, self.figures))
         return Document(tuple(blocks))
 
     def _said(self) -> list[Block]:
@@ -169,7 +193,7 @@ class Comparison(Viewable):
         title, *rest = document.blocks
         blocks: list[Block] = [title, *compare.bars(self.names, self.figures), *rest]
         if len(self.reports) > 2:
-            blocks += compare.trade(document.tables[-1], list(self.metrics))
+            blocks += compare.trade(document.tables[-1], [f.key for f in self.figures if f.better is not None])
         for values in self.values if len(self.reports) == 2 else ():
             blocks.append(replace(compare.values_table(values), title="Values of every tensor"))
         for changes in self.changes_by_target if len(self.reports) == 2 else ():
@@ -185,7 +209,7 @@ class Comparison(Viewable):
             [{"kind": c.kind, "path": c.path, "before": c.before, "after": c.after} for c in found]
             for found in self.changes_by_target
         ]
-        figures = {figure.key: [analyses.arrange.number(cell) for cell in figure.cells] for figure in self.figures}
+        figures = {figure.key: [number(cell) for cell in figure.cells] for figure in self.figures}
         facts: dict[str, Any] = {
             "names": list(self.names),
             "metrics": {name: list(numbers) for name, numbers in self.metrics.items()},
@@ -225,14 +249,10 @@ class Comparison(Viewable):
         return [text for holds, text in self._verdicts(conditions) if holds is None]
 
     def _verdicts(self, conditions: Sequence[str]) -> list[tuple[bool | None, str]]:
-        from numel.analyses.conditions import parsed, verdict
-
         found = []
         known = {figure.key: figure for figure in self.figures}
         for text in conditions:
-            condition = parsed(text)
-            if condition.key not in known:
-                raise ViewError(f"{text!r}: no number is called {condition.key!r}; known: {', '.join(known)}")
+            condition = _condition(text, known)
             figure = known[condition.key]
             for name, cell in zip(self.names[1:], figure.cells[1:], strict=True):
                 said = verdict(condition, figure.cells[0], cell, figure.unit)
@@ -242,22 +262,32 @@ class Comparison(Viewable):
 
 def checked(conditions: Sequence[str], metrics: Collection[str] = ()) -> None:
     """Raises `ViewError` for a condition that can not be one, before anything runs."""
-    from numel.analyses.conditions import parsed
-
+    known = [*FIGURES, *(analyses.compare.metric(name).key for name in metrics)]
     for text in conditions:
-        key = parsed(text).key
-        if key not in FIGURES and key not in metrics:
-            raise ViewError(f"{text!r}: no number is called {key!r}; known: {', '.join([*FIGURES, *metrics])}")
+        _condition(text, known)
+
+
+def _condition(text: str, known: Collection[str]) -> Condition:
+    condition = parsed(text)
+    key = condition.key
+    if key not in known:
+        what = f"{key} is not known of these targets" if key in FIGURES else f"no number is called {key!r}"
+        hint = "; it takes inputs (-i, --inputs)" if key in _OF_A_RUN else ""
+        hint = "; it takes inputs and a backward pass (-i, --backward)" if key in _OF_BACKWARD else hint
+        raise ViewError(f"{text!r}: {what}{hint}; known: {', '.join(known)}")
+    return condition
 
 
 def _figure(report: Report, key: str, name: str, unsaved: bool) -> Any:
-    """`unsaved` says that another target has buffers that no file holds: a file's own are some of them then."""
+    """`unsaved` says that another target has buffers that no file holds: a file's own are some of them then. Where the
+    role of some tensors is not known, there may be more of each."""
     if key in ("trainable", "tied") and not analyses.compare.is_typed(report.snapshot):
         return None  # a file does not say
+    more = report.totals.unclassified > 0 and key in ("params", "active_params", "buffers")
     if name.startswith("totals."):
         value = getattr(report.totals, name.removeprefix("totals."))
         some = unsaved and key in ("nbytes", "buffers") and not analyses.compare.is_typed(report.snapshot)
-        return marked(value, "bytes" if key == "nbytes" else "count", at_least=some or not report.totals.exact)
+        return marked(value, "bytes" if key == "nbytes" else "count", at_least=some or more or not report.totals.exact)
     if key in ("macs", "flops", "elementwise", "activation_nbytes"):
         return None if report.trace is None else report.costs.total.cell(key)
     if key == "backward_flops":
@@ -266,6 +296,6 @@ def _figure(report: Report, key: str, name: str, unsaved: bool) -> Any:
         return None if report.saved_for_backward is None else report.saved_for_backward.cell("")
     value = getattr(report, name)
     if key == "peak_nbytes" and value is not None:
-        least, about = report.peak_bounds
-        return marked(value, "bytes", at_least=least, about=about)
-    return value
+        least, loose = report.peak_bounds
+        return marked(value, "bytes", at_least=least, about=loose)
+    return value if value is None or not more else marked(value, "count", at_least=True)
