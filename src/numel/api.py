@@ -254,7 +254,9 @@ def _metrics(metric: Mapping[str, Sequence[float]], count: int) -> dict[str, tup
 def _with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
     """The values of all tensors that lie on each other and have one shape; each storage once."""
     from numel.sources.differences import differences
+    from numel.sources.values import marks
 
+    made = replace(made, marks=tuple(marks(_read_from(target)) for target in targets))
     found, unread = [], []
     for target, alignment in zip(targets[1:], made.alignments, strict=True):
         pairs: dict[tuple[str, str], tuple[str, str]] = {}  # by the first places of both: tied ones once
@@ -264,8 +266,6 @@ def _with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
         known, hidden = differences(_read_from(targets[0]), _read_from(target), list(pairs.values()))
         found.append(known)
         unread.append(hidden)
-    if not any(found) and not any(unread):
-        raise TargetError("values: no tensor has a counterpart of its shape; there is nothing to compare")
     return replace(made, values=tuple(found), unread=tuple(unread))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,64 @@ def test_a_kernel_is_a_matrix_of_its_output_channels():
     left, right = torch.linalg.qr(torch.randn(32, 3)).Q, torch.linalg.qr(torch.randn(144, 3)).Q
     assert pair(x, x + (left @ right.T).reshape(x.shape)).rank == 3
     assert pair(x.flatten(), (x + change.reshape(x.shape)).flatten()).rank is None
+
+
+def layers(n: int) -> Any:
+    return torch.nn.Sequential(*(torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.BatchNorm1d(6)) for _ in range(n)))
+
+
+def moved(found: Any) -> dict[str, str]:
+    return {each.before: each.after for each in found.changes if each.kind == "moved"}
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+@pytest.mark.parametrize("form", ["module", "file"])
+def test_blocks_of_one_shape_are_found_by_their_values(at: int, form: str, tmp_path: Path):
+    """A block that is put in is the one that was added, and every other is equal to what it was."""
+    from safetensors.torch import save_file
+
+    one = layers(4)
+    other = copy.deepcopy(one)
+    other.insert(at, layers(1)[0])
+    pair = [one, other]
+    if form == "file":
+        for i, model in enumerate(pair):
+            save_file(model.state_dict(), tmp_path / f"{i}.safetensors")
+        pair = [tmp_path / f"{i}.safetensors" for i in range(2)]
+    found = numel.compare(*pair, values=True)
+    expected = {f"{i}": f"{i + 1}" for i in range(at, 4)}
+    if form == "module":
+        assert moved(found) == expected
+        assert next(each.path for each in found.changes if each.kind == "added") == f"{at}"
+    assert all(each.equal for each in found.values[0])
+    assert len(found.values[0]) == 4 * 7
+    found.save(tmp_path / "c.json")
+    again = numel.load(tmp_path / "c.json")
+    assert again == found
+    assert again.changes == found.changes
+
+
+def test_blocks_that_changed_places_are_found_and_tuned_ones_stay():
+    one = layers(4)
+    other = copy.deepcopy(one)
+    other[1], other[2] = other[2], other[1]
+    found = numel.compare(one, other, values=True)
+    assert all(each.equal for each in found.values[0])
+    assert moved(found) in ({"1": "2", "2": "1"}, {"2": "1", "1": "2"})
+    tuned = copy.deepcopy(one)
+    for parameter in tuned[2].parameters():
+        parameter.data += 0.1
+    found = numel.compare(one, tuned, values=True)
+    assert found.changes == ()
+    assert {each.second for each in found.values[0] if not each.equal} == {f"2.{i}.{n}" for i in (0, 1)
+                                                                          for n in ("weight", "bias")}  # fmt: skip
+
+
+def test_models_without_a_tensor_in_common_are_compared_all_the_same():
+    found = numel.compare(torch.nn.Linear(3, 2), torch.nn.Conv1d(3, 2, 1), values=True)
+    assert not found.identical
+    assert "1 equal" not in str(found)
+    assert "without a counterpart" in str(found)
 
 
 def test_what_is_no_number_has_no_rank():

@@ -4,7 +4,7 @@ them. Prefixes and wrappers are seen through, renamed and shifted blocks are fou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from numel.facts import Snapshot, TensorRecord, above_of
@@ -35,6 +35,7 @@ class Node:
     tensors: dict[str, TensorRecord] = field(default_factory=dict)
     children: dict[str, Node] = field(default_factory=dict)
     form: int = 0  # equal for modules of the same tensors and children; 0 where there are none
+    content: int = 0  # the same with their values, where these are known
 
 
 Shapes = dict[str, tuple[int, ...] | None]
@@ -72,8 +73,9 @@ class Alignment:
         return "; ".join(words) or "by path"
 
 
-def aligned(first: Snapshot, second: Snapshot) -> Alignment:
-    """The modules and tensors of both, each in one pair, in the order of the first with the second's between.
+def aligned(first: Snapshot, second: Snapshot, marks: Sequence[Mapping[str, str]] = ()) -> Alignment:
+    """The modules and tensors of both, each in one pair, in the order of the first with the second's between. `marks`
+    stand for the values of the tensors of each, by path: blocks of one shape are told apart by them.
 
     >>> from numel.facts import ModuleRecord, dtype
     >>> def net(*names):
@@ -84,6 +86,8 @@ def aligned(first: Snapshot, second: Snapshot) -> Alignment:
     """
     forms: dict[object, int] = {}
     one, other = _tree(first, forms), _tree(second, forms)
+    for root, values in zip((one, other), marks, strict=False):
+        _number(root, forms, values)
     start, end = _roots(one, other)
     modules: list[tuple[str | None, str | None]] = []
     tensors: list[tuple[TensorRecord | None, TensorRecord | None]] = []
@@ -157,7 +161,7 @@ def _tree(snapshot: Snapshot, forms: dict[object, int]) -> Node:
     for tensor in snapshot.tensors:
         above = above_of(tensor.path, held)
         held[above].tensors[tensor.path[len(above) + 1 :] if above else tensor.path] = tensor
-    _form(root, forms)
+    _number(root, forms)
     return root
 
 
@@ -173,18 +177,24 @@ def _inside(snapshot: Snapshot) -> dict[str, set[str]]:
     return inside
 
 
-def _form(root: Node, forms: dict[object, int]) -> None:
-    """Number each node by its structure, from the leaves up; both models share the numbers. What a file does not hold
-    (modules without tensors, and what is not saved) does not count."""
+def _number(root: Node, forms: dict[object, int], marks: Mapping[str, str] | None = None) -> None:
+    """Number each node by its structure, from the leaves up, or with `marks` by its values; both models share the
+    numbers. What a file does not hold (modules without tensors, and what is not saved) does not count."""
     order, pending = [], [root]
     while pending:
         node = pending.pop()
         order.append(node)
         pending.extend(node.children.values())
     for node in reversed(order):
-        shapes = sorted((n, t.shape or ()) for n, t in node.tensors.items() if t.persistent)
-        below = sorted((name, child.form) for name, child in node.children.items() if child.form)
-        node.form = forms.setdefault((*shapes, None, *below), len(forms) + 1) if shapes or below else 0
+        held = {name: tensor for name, tensor in node.tensors.items() if tensor.persistent}
+        below = sorted((name, child.form if marks is None else child.content) for name, child in node.children.items()
+                       if child.form)  # fmt: skip
+        if marks is None:
+            shapes = sorted((name, tensor.shape or ()) for name, tensor in held.items())
+            node.form = forms.setdefault((*shapes, None, *below), len(forms) + 1) if held or below else 0
+        elif node.form and all(number for _, number in below) and all(t.path in marks for t in held.values()):
+            values = sorted((name, marks[tensor.path]) for name, tensor in held.items())
+            node.content = forms.setdefault((node.form, *values, None, *below), len(forms) + 1)
 
 
 def _roots(one: Node, other: Node) -> tuple[Node, Node]:
@@ -261,6 +271,9 @@ def _named(a: Node, b: Node) -> Pairs:
 def _children(a: Node, b: Node) -> Pairs | None:
     """Pairs of what is in two modules; `None` where there is too much to look for those under other names."""
     by_name = _named(a, b)
+    by_value = _by_value(a, b, by_name)
+    if by_value is not None:
+        return _with_renamed(by_value, _rest(a, by_value), _rest(b, by_value))
     alike = _likeness([*a.children.values(), *b.children.values()])
     if (a.form and a.form == b.form) or _score(by_name, alike) == 3 * min(len(a.children), len(b.children)):
         left, right = _rest(a, by_name), _rest(b, by_name)
@@ -275,6 +288,17 @@ def _children(a: Node, b: Node) -> Pairs | None:
             by_order = _filled(by_order, a, b)
         return _with_renamed(by_order, _rest(a, by_order), _rest(b, by_order))
     return _with_renamed(by_name, _rest(a, by_name), _rest(b, by_name))
+
+
+def _by_value(a: Node, b: Node, by_name: Pairs) -> Pairs | None:
+    """Children that hold the same values, in the order of both, with those of one class between them; `None` where as
+    many hold them under their names."""
+    same = sum(x.content == y.content != 0 for x, y in by_name)
+    left, right = ([child for child in node.children.values() if child.content] for node in (a, b))
+    if not left or not right or same == min(len(left), len(right)):
+        return None
+    pairs = _in_order(left, right, lambda node: node.content)
+    return None if pairs is None or len(pairs) <= same else _filled(pairs, a, b)
 
 
 def _rest(node: Node, pairs: Pairs) -> list[Node]:

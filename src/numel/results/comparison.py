@@ -44,7 +44,7 @@ _OF_MODULES = frozenset({"active_params", "nbytes"})  # what is the same for the
 class Comparison(Viewable):
     """`reports` under their `names`; all that follow the first are compared with it. `metrics` are numbers that the
     user gave for each of them, as an accuracy. `values` are the differences of values for each after the first, where
-    they were read, `unread` the paths of those that could not be.
+    they were read, `unread` the paths of those that could not be, and `marks` stand for the values of each target.
 
     >>> from numel.facts import ModuleRecord, Snapshot, TensorRecord, dtype
     >>> def net(width):
@@ -60,6 +60,7 @@ class Comparison(Viewable):
     metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     values: tuple[tuple[ValueDifference, ...], ...] = ()
     unread: tuple[tuple[str, ...], ...] = ()
+    marks: tuple[Mapping[str, str], ...] = ()
 
     @property
     def totals(self) -> tuple[Totals, ...]:
@@ -70,7 +71,10 @@ class Comparison(Viewable):
     def alignments(self) -> tuple[Alignment, ...]:
         """How each target after the first lies on it."""
         first = self.reports[0].snapshot
-        return tuple(analyses.alignment.aligned(first, report.snapshot) for report in self.reports[1:])
+        return tuple(
+            analyses.alignment.aligned(first, report.snapshot, self.marks and (self.marks[0], self.marks[i]))
+            for i, report in enumerate(self.reports) if i
+        )  # fmt: skip
 
     @cached_property
     def changes_by_target(self) -> tuple[tuple[Change, ...], ...]:
@@ -218,6 +222,7 @@ class Comparison(Viewable):
         if self.values:
             facts["values"] = [encode_differences(found) for found in self.values]
             facts["unread"] = [list(paths) for paths in self.unread]
+            facts["marks"] = [dict(held) for held in self.marks]
         return {"schema": SCHEMA, "kind": "comparison", "targets": list(self.names), "identical": self.identical,
                 "figures": figures, "changes": changes, "facts": facts}  # fmt: skip
 
@@ -232,9 +237,11 @@ class Comparison(Viewable):
             values = tuple(decode_differences(each, where) for each in facts.get("values", ()))
             unread = tuple(tuple(plain.text(path) for path in paths) for paths in facts.get("unread", ()))
             fit = len(reports) == len(names) >= 2 and all(len(numbers) == len(names) for numbers in metrics.values())
-            if not fit or len(values) != len(unread) or len(values) not in (0, len(names) - 1):
+            marks = tuple({path: plain.text(mark) for path, mark in held.items()} for held in facts.get("marks", ()))
+            fit = fit and len(values) == len(unread) and len(marks) in (0, len(names))
+            if not fit or len(values) not in (0, len(names) - 1):
                 raise ValueError(f"{len(names)} names; expected as many reports and metrics")
-        return cls(reports, names, metrics, values, unread)
+        return cls(reports, names, metrics, values, unread, marks)
 
     def failing(self, conditions: Sequence[str]) -> list[str]:
         """Those of the conditions, as "params > +1%" or "macs > 5G", that hold for a target; each with its numbers.
