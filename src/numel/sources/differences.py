@@ -48,7 +48,7 @@ def differences(
 
 def _pieces(x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
     """Both as they are to be compared, flat, where the first lies, a piece at a time."""
-    for at in spans(x.shape):
+    for at in spans(x.shape, PIECE):
         a = x[at]
         yield _of_one_kind(a.reshape(-1), y[at].to(a.device).reshape(-1))
 

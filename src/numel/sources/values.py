@@ -71,8 +71,8 @@ def marks(target: Any) -> dict[str, str]:
     for path, tensor in tensors(target).items():
         known = numbers_of(tensor)
         if known is not None:
-            rows = -(-_MARKED // max(1, prod(known.shape[1:])))
-            numbers = known[(slice(0, rows),) if known.shape else ()].reshape(-1)[:_MARKED].double().tolist()
+            first = next(spans(known.shape, _MARKED), (slice(0, 0),))
+            numbers = known[first].reshape(-1).double().tolist()
             found[path] = blake2b(repr((tuple(known.shape), numbers)).encode(), digest_size=8).hexdigest()
     return found
 
@@ -128,22 +128,24 @@ def _of_file(path: Path) -> Mapping[str, Stored]:
     return found
 
 
-def spans(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    """What to index a tensor of that shape with, one after the other, for pieces of at most `PIECE` elements.
+def spans(shape: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
+    """What to index a tensor of that shape with, one after the other, for pieces of so many elements at most.
 
-    >>> list(spans((3, PIECE // 2)))
+    >>> list(spans((3, 4), 8))
     [(slice(0, 2, None),), (slice(2, 4, None),)]
+    >>> next(spans((3, 4), 2))
+    (slice(0, 1, None), slice(0, 2, None))
     """
     if not shape:
         yield ()
         return
     inner = prod(shape[1:])
-    most = PIECE // inner if inner else PIECE
-    if most:
-        yield from ((slice(start, start + most),) for start in range(0, shape[0], most))
+    rows = most // inner if inner else most
+    if rows:
+        yield from ((slice(start, start + rows),) for start in range(0, shape[0], rows))
         return
     for i in range(shape[0]):
-        yield from ((slice(i, i + 1), *rest) for rest in spans(shape[1:]))
+        yield from ((slice(i, i + 1), *rest) for rest in spans(shape[1:], most))
 
 
 def numbers_of(tensor: Any) -> Any | None:
@@ -232,7 +234,7 @@ def _pieces(tensor: Any) -> Iterator[Any] | None:
         return None
 
     def each() -> Iterator[Any]:
-        for at in spans(known.shape):
+        for at in spans(known.shape, PIECE):
             piece = known[at].reshape(-1)
             double = piece.dtype in (torch.float64, torch.int32, torch.int64) and piece.device.type != "mps"
             yield piece.double() if double else piece.float()
