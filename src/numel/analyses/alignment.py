@@ -24,6 +24,15 @@ _DEPTH = 3  # levels below either root at which the other's root may be
 _CELLS = 4_000_000  # of the table that aligns the children of two modules by order; more are paired by name alone
 
 
+def unwrapped(path: str) -> str:
+    """A path without the parts that only wrap what they hold.
+
+    >>> unwrapped("_orig_mod.module.0.weight")
+    '0.weight'
+    """
+    return ".".join(part for part in path.split(".") if part != "module" and part not in WRAPPERS)
+
+
 @dataclass(slots=True)
 class Node:
     """A module with what is directly in it, by name. `path` is its own, with all wrappers, `name` what it is called in

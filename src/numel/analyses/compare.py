@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from numel.analyses.alignment import WRAPPERS, Alignment
+from numel.analyses.alignment import Alignment, unwrapped
 from numel.analyses.arrange import number, numbers_in, times, unnumbered
 from numel.analyses.history import state
 from numel.document import Cell, Chart, Column, Quantity, Table, marked
@@ -52,7 +52,7 @@ def _changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> Iterato
     moved = dict(alignment.shifted)
     resized = {y.module for x, y in alignment.tensors if x is not None and y is not None and x.shape != y.shape}
     before, after = alignment.prefixes
-    if not typed and _unwrapped(before) != _unwrapped(after):
+    if not typed and unwrapped(before) != unwrapped(after):
         yield Change("moved", after, before, after)
     for before_path, after_path in alignment.modules:
         if before_path is not None and after_path is not None:
@@ -77,10 +77,6 @@ def _changes(first: Snapshot, second: Snapshot, alignment: Alignment) -> Iterato
             yield Change("removed", one.path, one.shape)
         elif other is not None and (known[0] or not _is_left_out(other, back)):
             yield Change("added", other.path, None, other.shape)
-
-
-def _unwrapped(path: str) -> str:
-    return ".".join(part for part in path.split(".") if part != "module" and part not in WRAPPERS)
 
 
 def _class(x: ModuleRecord, y: ModuleRecord, *, is_resized: bool) -> tuple[str, str]:

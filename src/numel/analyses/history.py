@@ -122,15 +122,16 @@ def last_look(values: Sequence[Values]) -> Table | None:
         gradient, update = gradients.get(path), updates.get(path)
         odd = sum(each.nan + each.infinite for each in (weight, gradient) if each is not None)
         rows.append((
-            path, *(_number(number, weight) for number in (weight.norm, weight.mean, weight.std, weight.absmax)),
+            path, *(number(value, weight) for value in (weight.norm, weight.mean, weight.std, weight.absmax)),
             marked(weight.zeros, "share", about=weight.sampled),
-            "" if gradient is None else _number(gradient.norm, gradient),
-            "" if update is None else _number(update.ratio, update), odd,
+            "" if gradient is None else number(gradient.norm, gradient),
+            "" if update is None else number(update.ratio, update), odd,
         ))  # fmt: skip
     return Table(f"Values at step {look.step}", columns, tuple(rows))
 
 
-def _number(value: float | None, of: Statistics) -> Cell:
+def number(value: float | None, of: Statistics) -> Cell:
+    """A number of these statistics: about as much where they are of a sample."""
     return None if value is None else marked(value, "number", about=of.sampled)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from numel import analyses
@@ -37,21 +38,33 @@ class Histories(Viewable):
         """Those at the last step of each run, in order."""
         return tuple(each.samples[-1].totals if each.samples else Totals() for each in self.histories)
 
+    @cached_property
+    def _common(self) -> analyses.histories.Names:
+        """The names that paths of one run have in the others, which need not be wrapped as it is."""
+        shown = analyses.histories
+        return shown.names([[*shown.paths(each.changes, each.values, each.alarms)] for each in self.histories])
+
     @property
     def changes(self) -> tuple[Seen, ...]:
         """What happened in one of the runs and not in all, or at other steps; run by run."""
-        runs = [{(seen.step, seen.change) for seen in each.changes} for each in self.histories]
-        common = set.intersection(*runs)
+        runs = [[(seen.step, analyses.histories.named(seen.change, self._common)) for seen in each.changes]
+                for each in self.histories]  # fmt: skip
+        common = set.intersection(*map(set, runs))
         return tuple(
-            seen for each in self.histories for seen in each.changes if (seen.step, seen.change) not in common
-        )
+            seen for each, run in zip(self.histories, runs, strict=True)
+            for seen, key in zip(each.changes, run, strict=True) if key not in common
+        )  # fmt: skip
 
-    @property
+    @cached_property
     def identical(self) -> bool:
-        """Whether the same happened at the same steps, and every number that was looked at is the same."""
+        """Whether the same happened at the same steps, every number that was looked at is the same, and the same was
+        wrong. How the model was wrapped is no difference."""
+        names, shown = self._common, analyses.histories
         first, *others = (
-            (tuple((s.step, s.totals) for s in each.samples), tuple((c.step, c.change) for c in each.changes),
-             tuple((v.step, v.statistics) for v in each.values))
+            ([(s.step, s.totals) for s in each.samples],
+             [(c.step, shown.named(c.change, names)) for c in each.changes],
+             [(v.step, [shown.under(s, names) for s in v.statistics]) for v in each.values],
+             [(a.step, replace(a.note, path=names[a.path])) for a in each.alarms])
             for each in self.histories
         )  # fmt: skip
         return all(other == first for other in others)
@@ -63,22 +76,26 @@ class Histories(Viewable):
         blocks: list[Block] = [Heading(" · ".join(self.names), 1)]
         if self.identical:
             also = ", and every value that was looked at" if any(each.values for each in self.histories) else ""
-            blocks.append(Text(f"No difference: the same totals and changes at the same steps{also}."))
+            blocks.append(Text(f"No difference: the same totals, changes and alarms at the same steps{also}."))
         figures = shown.figures(
-            [each.samples for each in self.histories], [len(each.changes) for each in self.histories],
+            [each.samples for each in self.histories], self._ends, [len(each.changes) for each in self.histories],
             [len(each.alarms) for each in self.histories],
         )  # fmt: skip
         blocks.append(analyses.compare.side_by_side(self.names, figures))
-        table, _ = shown.apart(self.names, [each.changes for each in self.histories])
-        norms = shown.norms(self.names, [each.values for each in self.histories], _TOP)
+        table = shown.apart(self.names, [each.changes for each in self.histories], self._common)
+        norms = shown.norms(self.names, [each.values for each in self.histories], _TOP, self._common)
         blocks += [each for each in (table, norms) if each is not None and each.rows and not self.identical]
         return Document(tuple(blocks))
+
+    @property
+    def _ends(self) -> list[int]:
+        return [each.steps[1] for each in self.histories]
 
     def whole(self, **display: Any) -> Document:
         """The same with lines over the steps."""
         title, *rest = self.document(**display).blocks
         samples, values = [each.samples for each in self.histories], [each.values for each in self.histories]
-        return Document((title, *analyses.histories.lines(self.names, samples, values), *rest))
+        return Document((title, *analyses.histories.lines(self.names, samples, self._ends, values), *rest))
 
     def failing(self, conditions: Any) -> list[str]:
         """There are none for runs: raises `ViewError` where one is given."""
