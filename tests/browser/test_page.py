@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from browser.pages import hostile, huge, model
 from every_block import CASES, HOSTILE, blocks
-from numel.document import Document, Heading, Quantity
+from numel.document import Chart, Column, Document, Heading, Quantity, Table
 from numel.document.table import Unit
 from numel.render import html
 from numel.render.html import render
@@ -112,6 +112,14 @@ def test_a_page_without_pictures_needs_no_plotly(monkeypatch: pytest.MonkeyPatch
     assert len(render(Document((Heading("Net", 1),)))) < 100_000
 
 
+def test_each_name_of_the_contents_stands_there_once(opened: Open):
+    table = Table("Changes by kind", (Column("n", "N", "count"),), ((1,),))
+    page = opened(Document((Heading("Net", 1), Heading("a and b"), table, Heading("a and c"), table))).page
+    assert page.locator("nav a").all_inner_texts() == ["a and b", "Changes by kind", "a and c"]
+    page.get_by_role("link", name="a and c").click()
+    assert page.evaluate("document.querySelector(location.hash).textContent") == "a and c"
+
+
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -135,6 +143,7 @@ def test_sorting_orders_siblings_and_a_third_click_gives_the_models_own_order(op
     assert shown(page, "Layers") == ["(root)", "blocks", "1", "conv", "norm", "0", "conv", "norm", "head", "stem"]
     head = section(page, "Layers").locator('[role=columnheader][aria-sort="descending"]')
     expect(head).to_have_count(1)
+    assert button.evaluate("title => title.scrollWidth <= title.clientWidth")  # with the sign for how it is sorted
     button.click()
     assert shown(page, "Layers")[:2] == ["(root)", "stem"]
     button.click()
@@ -217,6 +226,19 @@ def test_sixty_thousand_rows_open_search_and_scroll(opened: Open):
     assert seen.clean(), seen.said
 
 
+def test_a_small_table_is_as_large_as_what_is_in_it(opened: Open):
+    columns = (Column("step", "step", "integer"), Column("path", "path", "path"),
+               *(Column(f"n{i}", f"a long number {i}", "number") for i in range(5)))  # fmt: skip
+    page = opened(Document((Table("Steps", columns, tuple((step, "", *range(5)) for step in (7, 1200))),))).page
+    place = section(page, "Steps")
+    place.locator(".tabulator-row").last.wait_for()
+    holder = place.locator(".tabulator-tableholder")
+    assert holder.evaluate("e => [e.scrollWidth - e.clientWidth, e.scrollHeight - e.clientHeight]") == [0, 0]
+    short, long = (label.bounding_box() for label in place.locator(".tabulator-row .label").all())
+    assert short["x"] + short["width"] == pytest.approx(long["x"] + long["width"])  # numbers: flush right
+    expect(place.locator(".tabulator-row").first).to_contain_text("(root)")
+
+
 # ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -256,6 +278,16 @@ def test_size_and_colour_can_be_chosen(opened: Open):
     expect(place.locator(".canvas")).to_contain_text("MACs")
     place.get_by_label("Size").select_option(label="MACs")
     expect(place.locator(".canvas")).to_contain_text("650.0 K")
+
+
+def test_a_number_of_a_line_that_has_none_beside_it_is_a_point(opened: Open):
+    columns = (Column("step", "step", "integer"), Column("long", "long", "count"), Column("short", "short", "count"))
+    rows = ((0, 6, None), (1, 7, 5), (2, 8, None))
+    page = opened(Document((Chart("Params", "line", Table("t", columns, rows), x="step", y=("long", "short")),))).page
+    section(page, "Params").locator(".main-svg").first.wait_for()
+    points = section(page, "Params").locator(".scatterlayer .points path")
+    expect(points).to_have_count(1)
+    expect(points).to_be_visible()
 
 
 # ── looks ────────────────────────────────────────────────────────────────────────────────────────────────────────────

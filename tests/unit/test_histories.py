@@ -99,4 +99,4 @@ def test_a_run_goes_on_to_the_last_step_that_is_known_of_it():
     found = Histories((long, short), ("long", "short"))
     assert [cell.value for cell in table(found, "Totals")[0][1:3]] == [9, 5]
     chart = next(each for each in found.whole().charts if each.title == "Params over the runs")
-    assert chart.data.rows == ((0, 6, 7), (3, 8, 7), (5, 8, 7), (9, 8, None))
+    assert chart.data.rows == ((0, 6, 7), (2, 6, 7), (3, 8, 7), (5, 8, 7), (9, 8, None))

@@ -188,3 +188,11 @@ def test_a_document_without_a_chart_has_no_picture():
 
 def test_dollars_and_underscores_in_names_are_letters():
     assert {"$x_1$", "_hidden"} <= read(draw(bars({"$x_1$": 1, "_hidden": 2})))
+
+
+def test_a_number_of_a_line_that_has_none_beside_it_is_a_point():
+    columns = (Column("step", "step", "integer"), Column("long", "long", "count"), Column("short", "short", "count"))
+    rows = tuple((step, step + 1, 7 if step == 3 else None) for step in range(40))
+    figure = draw(Chart("Params", "line", Table("t", columns, rows), x="step", y=("long", "short")))
+    long, short = (line for line in figure.axes[0].lines if len(line.get_xdata()) == 40)
+    assert (long.get_markevery(), short.get_markevery()) == ([], [3])

@@ -164,7 +164,9 @@ def lines(
     found = []
     params = [{each.step: each.totals.params for each in run} for run in samples]
     if len({count for run in params for count in run.values()}) > 1:
-        steps = sorted({step for run in params for step in run} | {*ends})
+        changed = {step for run in params for step in run}
+        before = {step - 1 for step in changed if step > min(changed)}  # where the count is still the old one
+        steps = sorted(changed | before | {*ends})
         held = [_held_on(run, steps, end) for run, end in zip(params, ends, strict=True)]
         found.append(_lines("Params over the runs", "count", titles, held))
     gradients: list[dict[int, Cell]] = []

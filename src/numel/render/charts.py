@@ -62,6 +62,16 @@ def peaks(heights: Sequence[float], most: int) -> list[int]:
     return [max(stretch, key=lambda i: heights[i]) for stretch in stretches if stretch]
 
 
+def alone(values: Sequence[float | None]) -> list[int]:
+    """Where a number has none beside it, so that no line goes through it.
+
+    >>> alone([1.0, None, 2.0, 3.0, None, 4.0])
+    [0, 5]
+    """
+    known = [value is not None for value in (None, *values, None)]
+    return [i for i in range(len(values)) if known[i + 1] and not known[i] and not known[i + 2]]
+
+
 def logarithmic(values: Sequence[float | None]) -> bool:
     """Whether an axis over these should be: none is negative, and they span more than two orders of magnitude.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from numel.document import Chart
 from numel.render.chart_tables import marks, remarks
-from numel.render.charts import axis_title, logarithmic, numbers, peaks, words
+from numel.render.charts import alone, axis_title, logarithmic, numbers, peaks, words
 from numel.render.figure.style import (
     INK,
     LINE,
@@ -52,9 +52,11 @@ def draw(chart: Chart, sheet: Sheet) -> None:
     else:
         every = [values[i] for values in series for i in kept]
         for s, values in enumerate(series):
-            shown = [float("nan") if (value := values[i]) is None else value for i in kept]
+            held = [values[i] for i in kept]
+            shown = [float("nan") if value is None else value for value in held]
+            dots = list(range(len(held))) if len(held) < 30 else alone(held)
             axes.plot(at, shown, color=PALETTE[(s + 4) % 7], linewidth=0.9, linestyle=_STYLES[(s // 7) % 4],
-                      marker="." if len(at) < 30 else "", markersize=3)  # fmt: skip
+                      marker=".", markersize=3, markevery=dots)  # fmt: skip
         log = scale(axes, "y", every, chart, chart.y[0], log=logarithmic(every), zero=not logarithmic(every))
     if numeric:
         scale(axes, "x", at, chart, chart.x, log=False)

@@ -49,7 +49,10 @@ def render(document: Document, *, width: int | None = None, color: bool = False,
         anchor = f"part-{number}"
         match block:
             case Heading(text, level):
-                body.append(f"<h{level}>{_text(' '.join(text.split()))}</h{level}>")
+                text = " ".join(text.split())
+                if level > 1:
+                    contents.append((anchor, text))
+                body.append(f'<h{level} id="{anchor}">{_text(text)}</h{level}>')
             case Text(text):
                 body.append(f"<p>{'<br>'.join(_text(line) for line in text.splitlines())}</p>")
             case Callout():
@@ -80,7 +83,8 @@ def _page(title: str, contents: list[tuple[str, str]], body: list[str], data: Da
         "default-src 'none'", f"script-src {known}",
         "style-src 'unsafe-inline'", "img-src data: blob:", "font-src data:", "base-uri 'none'", "form-action 'none'",
     ))  # fmt: skip
-    links = "".join(f'<li><a href="#{anchor}">{_text(name)}</a></li>' for anchor, name in contents if name)
+    first = {name: anchor for anchor, name in reversed(contents) if name}  # what is there again has a heading above it
+    links = "".join(f'<li><a href="#{at}">{_text(name)}</a></li>' for at, name in contents if first.get(name) == at)
     themes = "".join(f'<option value="{value}">{words}</option>' for value, words in _THEMES)
     return "\n".join((
         "<!doctype html>",

@@ -308,7 +308,7 @@ class Picture {
     const log = !stacked && chart.y.some((key) => this.#isLog(key));
     const sums = at.map((row) => columns.reduce((sum, column) => sum + (Number(rows.value(column, row)) || 0), 0));
     const traces = columns.map((column, s) => ({
-      type: "scatter", mode: at.length === 1 ? "markers" : "lines", x: xs, y: at.map((row) => rows.value(column, row)), name: plain(column.title),
+      type: "scatter", ...this.#drawn(at.map((row) => rows.value(column, row))), x: xs, name: plain(column.title),
       ...(stacked ? { stackgroup: "all", fillcolor: `${paint(s)}cc` } : {}),
       line: { width: stacked ? 0.5 : 2, color: paint(s), shape: chart.kind === "timeline" ? "hv" : "linear", dash: stacked ? "solid" : ["solid", "dash", "dot", "dashdot"][Math.floor(s / PALETTE.length) % 4] },
       customdata: at.map((row) => ({ path: this.#pathOf(row) })),
@@ -325,6 +325,13 @@ class Picture {
     const top = Math.max(...(stacked ? sums : every.filter((value) => typeof value === "number")));
     const yaxis = { ...this.#axis(stacked ? [0, ...sums] : every, columns[0].unit, columns.length > 1 ? "" : columns[0].title, log), ...(log ? {} : { range: [Math.min(0, ...every.filter((value) => typeof value === "number")), top * 1.15 || 1] }) };
     return { traces, layout: { xaxis, yaxis, annotations, hovermode: "x" } };
+  }
+
+  // a line, and a point for each number that has none beside it
+  #drawn(y) {
+    const known = (i) => typeof y[i] === "number";
+    const alone = y.map((_, i) => known(i) && !known(i - 1) && !known(i + 1));
+    return { y, mode: alone.includes(true) ? "lines+markers" : "lines", marker: { size: alone.map((each) => (each ? 7 : 0)) } };
   }
 
   // rows that are names: a few of them are written below

@@ -112,7 +112,7 @@ def _paths(table: Table) -> dict[str, Any]:
 
 def _column(cells: Sequence[Cell], unit: Unit) -> dict[str, Any]:
     if all(isinstance(cell, str | tuple) for cell in cells):
-        return _worded([printable(cell) if isinstance(cell, str) else shape_text(cell) for cell in cells])  # type: ignore[arg-type]
+        return _worded([cell_text(cell, unit) for cell in cells])
     signs: dict[int, str] = {}
     digits: dict[int, str] = {}
     units: dict[int, str] = {}

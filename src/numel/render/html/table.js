@@ -57,6 +57,7 @@ class View {
       holder.setAttribute("role", "rowgroup"); // it scrolls, and stays reachable by the keyboard for that
       holder.querySelector(".tabulator-table").setAttribute("role", "presentation");
       this.#count();
+      this.table.setHeight(this.#height()); // now it is known whether it scrolls sideways
     });
     this.table.on("rowClick", (event, row) => {
       this.select(row.getData().id, { tell: true });
@@ -67,20 +68,23 @@ class View {
   }
 
   #height() {
-    const wanted = (this.rows.table.sentences ? 3 : 1) * ROW_HEIGHT * this.seen.length + 50;
-    return Math.max(120, Math.min(MOST_HEIGHT, wanted, Math.max(260, Math.round(window.innerHeight * 0.75))));
+    const holder = this.grid.querySelector(".tabulator-tableholder");
+    const bar = holder ? holder.offsetHeight - holder.clientHeight : 0; // of a table that scrolls sideways
+    const wanted = (this.rows.table.sentences ? 3 : 1) * (ROW_HEIGHT + 1) * Math.max(1, this.seen.length) + 36 + bar; // a line below each
+    return Math.min(MOST_HEIGHT, wanted, Math.max(260, Math.round(window.innerHeight * 0.75)));
   }
 
   #column(column, i) {
     const right = NUMERIC.has(column.unit);
     const first = i === 0;
-    const words = first ? 0 : this.#longest(column);
+    const wide = window.innerWidth > 640;
+    const width = first ? Math.min(wide ? 300 : 170, this.#names()) : Math.min(320, this.#longest(column) * 8 + 18);
     return {
       title: column.title,
       field: `c${i}`,
-      frozen: first && window.innerWidth > 640,
-      minWidth: first ? (window.innerWidth > 640 ? 220 : 150) : 60,
-      width: first ? (window.innerWidth > 640 ? 300 : 170) : Math.min(320, Math.max(64, words * 8 + 26)),
+      frozen: first && wide,
+      minWidth: 60,
+      width: Math.max(72, width),
       hozAlign: right ? "right" : "left",
       headerHozAlign: right ? "right" : "left",
       headerSort: false,
@@ -91,9 +95,21 @@ class View {
   }
 
   #longest(column) {
-    let most = column.title.length + 2;
+    return this.#most(column.title.length + 2, (row) => this.rows.text(column, row).length);
+  }
+
+  // pixels of the longest name with what stands before it
+  #names() {
+    const { rows } = this;
+    const before = (row) => Math.min(rows.level(row), 24) * 16 + (rows.isTree ? 20 : 0);
+    return this.#most((rows.columns[0].title.length + 2) * 8, (row) => rows.label(row).length * 8 + before(row)) + 18;
+  }
+
+  // the largest of all rows, of many of some
+  #most(least, size) {
+    let most = least;
     const step = Math.max(1, Math.floor(this.rows.count / 400));
-    for (let row = 0; row < this.rows.count; row += step) most = Math.max(most, this.rows.text(column, row).length);
+    for (let row = 0; row < this.rows.count; row += step) most = Math.max(most, size(row));
     return most;
   }
 
@@ -107,7 +123,8 @@ class View {
   #name(row) {
     const { rows } = this;
     const label = rows.label(row);
-    const box = element("span", { class: "name", title: rows.path(row).slice(0, 2000) });
+    const right = NUMERIC.has(rows.columns[0].unit);
+    const box = element("span", { class: right ? "name right" : "name", title: rows.path(row).slice(0, 2000) });
     box.style.paddingLeft = `${Math.min(rows.level(row), 24) * 16}px`;
     if (rows.isTree) {
       if (rows.hasChildren(row)) {
