@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from numel.analyses.history import callouts
 from numel.facts import Alarm, Change, Note, Sample, Seen, Statistics, Totals, Values
 from numel.results import Histories, History
 
@@ -100,3 +101,17 @@ def test_a_run_goes_on_to_the_last_step_that_is_known_of_it():
     assert [cell.value for cell in table(found, "Totals")[0][1:3]] == [9, 5]
     chart = next(each for each in found.whole().charts if each.title == "Params over the runs")
     assert chart.data.rows == ((0, 6, 7), (2, 6, 7), (3, 8, 7), (5, 8, 7), (9, 8, None))
+
+
+# ── what a reader must not miss ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_begins_at_one_step_in_many_places_is_said_once():
+    alarms = [Alarm(7, 0.0, Note("not-finite", "error", f"the weight has {i + 1} NaN", f"w{i}")) for i in range(100)]
+    alarms += [DEAD, replace(DEAD, step=9), Alarm(9, 0.0, Note("dead", "warning", "so is another", "0.weight"))]
+    said = [(each.kind, each.text, each.path) for each in callouts(alarms)]
+    assert said == [
+        ("error", "step 7, in 100 places: the weight has 1 NaN, and so on (w0, w1, w2 and 97 more)", ""),
+        ("warning", "step 4: the gradient is zero", "0.weight"),
+        ("warning", "step 9: the gradient is zero; so is another", "0.weight"),
+    ]

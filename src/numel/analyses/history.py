@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import fsum, sqrt
 from statistics import median
-from typing import Literal
 
 from numel.analyses.params import held
+from numel.analyses.summary import callout
 from numel.document import Callout, Cell, Chart, Column, Table, marked
-from numel.facts import Alarm, Histogram, Note, Sample, Seen, Statistics, Values
+from numel.facts import Alarm, Histogram, Note, Sample, Seen, Statistics, Values, listed
 from numel.facts.note import Level
 
 _KEYS = (("params", "params", "count"), ("trainable", "trainable", "count"), ("buffers", "buffers", "count"),
@@ -67,24 +68,39 @@ def lines(samples: Sequence[Sample]) -> list[Chart]:
 
 _TOLD = 20  # alarms that are told one by one
 _ALL_BINS = 128
-_AS: dict[Level, Literal["note", "warning", "error"]] = {"info": "note", "warning": "warning", "error": "error"}
 
 
 def callouts(alarms: Sequence[Alarm], notes: Sequence[Note] = ()) -> Iterator[Callout]:
-    """What was wrong, each at its step, the first ones and then how many more; and what is left out.
+    """What was wrong, what began at one step in several places together, the first ones and then how many more; and
+    what is left out.
 
-    >>> [each.text for each in callouts([Alarm(7, 0.0, Note("dead", "warning", "the gradient is zero", "w"))])]
-    ['step 7: the gradient is zero']
+    >>> alarms = [Alarm(7, 0.0, Note("dead", "warning", "the gradient is zero", path)) for path in ("a", "b")]
+    >>> [each.text for each in callouts(alarms)], [each.path for each in callouts(alarms[:1])]
+    (['step 7, in 2 places: the gradient is zero (a, b)'], ['a'])
     """
-    for each in alarms[:_TOLD]:
-        yield Callout(_AS[each.note.level], f"step {each.step}: {each.text}", each.code, each.path)
-    rest = alarms[_TOLD:]
+    together: dict[tuple[int, str, Level], list[Alarm]] = {}
+    for each in alarms:
+        together.setdefault((each.step, each.code, each.note.level), []).append(each)
+    groups = list(together.values())
+    for found in groups[:_TOLD]:
+        yield callout(_together(found))
+    rest = [each for found in groups[_TOLD:] for each in found]
     if rest:
-        worst = any(each.note.level == "error" for each in rest)
+        level: Level = "error" if any(each.note.level == "error" for each in rest) else "warning"
         codes = ", ".join(dict.fromkeys(each.code for each in rest))
-        yield Callout("error" if worst else "warning", f"{len(rest):,} more alarms: {codes}", "alarms")
-    for note in notes:
-        yield Callout(_AS[note.level], note.text, note.code, note.path)
+        yield callout(Note("alarms", level, f"{len(rest):,} more alarms: {codes}"))
+    yield from map(callout, notes)
+
+
+def _together(found: Sequence[Alarm]) -> Note:
+    """Alarms of one step and code as one, in the words of the first."""
+    first = found[0]
+    paths = list(dict.fromkeys(each.path for each in found))
+    if len(paths) == 1:
+        return replace(first.note, text=f"step {first.step}: {'; '.join(dict.fromkeys(each.text for each in found))}")
+    more = "" if all(each.text == first.text for each in found) else ", and so on"
+    text = f"step {first.step}, in {len(paths):,} places: {first.text}{more} ({listed(paths)})"
+    return replace(first.note, text=text, path="")
 
 
 def newest_look(values: Sequence[Values]) -> Values | None:

@@ -325,13 +325,14 @@ def _idle(rows: Sequence[Layer]) -> Iterable[Note]:
         yield Note("not-called", "info", text)
 
 
+def callout(note: Note) -> Callout:
+    """A note as a block."""
+    return Callout("note" if note.level == "info" else note.level, note.text, note.code, note.path)
+
+
 def callouts(said: Iterable[Note]) -> Iterable[Callout]:
     """Notes as blocks: errors first, then warnings, then the rest, each in order."""
-    kinds: dict[str, list[Callout]] = {"error": [], "warning": [], "info": []}
-    for note in said:
-        kind = "note" if note.level == "info" else note.level
-        kinds[note.level].append(Callout(kind, note.text, note.code, note.path))
-    return [*kinds["error"], *kinds["warning"], *kinds["info"]]
+    return sorted(map(callout, said), key=lambda each: ("error", "warning", "note").index(each.kind))
 
 
 def failure(trace: Trace | None) -> Iterable[Callout]:
