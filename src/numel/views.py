@@ -50,8 +50,9 @@ class Viewable:
         if kind is None and charts:
             return next(reversed(charts.values()))
         if kind not in charts:
-            there = f"it has {', '.join(sorted(charts))}" if charts else "it has none"
-            raise ViewError(f"no chart of kind {kind!r} in this result; {there}")
+            wanted = "" if kind is None else f"no chart of kind {kind!r}: "
+            there = f"this result has {', '.join(sorted(charts))}" if charts else "nothing of this result can be drawn"
+            raise ViewError(wanted + there)
         return charts[kind]
 
     def show(self, kind: Literal["text", "interactive"] = "text", **display: Any) -> None:

@@ -320,7 +320,7 @@ def test_plot_of_a_files_values(here: Path, capsys: pytest.CaptureFixture[str]):
         (["show", "nowhere.json"], 1, "No such file"),
         (["show", "nets.py"], 1, "expected a result that numel saved"),
         (["summary", "nets.py:Net", "-f", "notebooks"], 2, "no renderer is called 'notebooks'"),
-        (["count", "x.safetensors", "-o", "c.png"], 2, "no chart"),
+        (["count", "x.safetensors", "-o", "c.png"], 2, "nothing of this result can be drawn"),
     ],
 )
 def test_what_can_not_be_drawn_is_one_line(

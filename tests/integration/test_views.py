@@ -184,7 +184,7 @@ def test_a_picture_by_suffix_takes_the_options_of_a_chart(trained: Report, tmp_p
 
 
 def test_results_without_pictures_say_so(tmp_path: Path):
-    with pytest.raises(ViewError, match="no chart"):
+    with pytest.raises(ViewError, match="nothing of this result can be drawn"):
         trained_count().save(tmp_path / "c.png")
 
 

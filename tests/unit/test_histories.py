@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from numel.analyses.history import callouts
+from numel.errors import ViewError
 from numel.facts import Alarm, Change, Note, Sample, Seen, Statistics, Totals, Values
 from numel.results import Histories, History
 
@@ -115,3 +119,20 @@ def test_what_begins_at_one_step_in_many_places_is_said_once():
         ("warning", "step 4: the gradient is zero", "0.weight"),
         ("warning", "step 9: the gradient is zero; so is another", "0.weight"),
     ]
+
+
+@pytest.mark.parametrize("nan", [0, 3])
+def test_a_narrow_screen_shows_nan_where_there_is_one(nan: int):
+    update = replace(weight("encoder.layers.0.weight", of="update"), ratio=0.0123456)
+    gradient = replace(weight("encoder.layers.0.weight", of="gradient"), norm=0.123456)
+    seen = replace(weight("encoder.layers.0.weight", 12.3456), mean=0.123456, std=0.123456, absmax=0.123456, nan=nan)
+    drawn = run(seen, gradient, update).text("terminal", width=80)
+    assert ("NaN, Inf" in drawn.partition("hidden")[0]) is bool(nan)
+    assert "--columns" not in drawn
+
+
+def test_what_has_no_picture_says_so_in_words(tmp_path: Path):
+    with pytest.raises(ViewError, match=r"^nothing of this result can be drawn$"):
+        run().save(tmp_path / "run.svg")
+    with pytest.raises(ViewError, match=r"^no chart of kind 'bar': nothing of this result can be drawn$"):
+        run().chart("bar")

@@ -96,7 +96,23 @@ def test_a_narrow_screen_hides_columns_from_the_right_but_never_params_and_macs(
     drawn = " ".join(find("terminal").render(Document((table(row()),)), width=width).split())
     assert all(kept in drawn for kept in ("layer", "params", "MACs", "conv1"))
     assert "columns hidden at this width: " in drawn
+    assert "FLOPs, size; widen to see them" in drawn
+    drawn = " ".join(find("terminal").render(Document((table(row(), choosable=True),)), width=width).split())
     assert "flops, nbytes; widen or choose --columns" in drawn
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_column_with_something_wrong_in_it_is_hidden_last(wrong: bool):
+    columns = (*COLUMNS, Column("odd", "NaN, Inf", "count", wrong=wrong))
+    drawn = find("terminal").render(Document((Table("t", columns, ((*row(), 12_345),)),)), width=60)
+    assert ("12,345" in drawn or "12.35 K" in drawn) is wrong
+    assert "size" in drawn.partition("columns hidden")[2]
+
+
+def test_numbers_at_the_left_stand_below_each_other_with_and_without_a_sign():
+    rows = (("params", Quantity(5)), ("MACs", Quantity(6, at_least=True)), ("types", "f32"), ("FLOPs", Quantity(None)))
+    drawn = find("terminal").render(Document((Table("", (Column("n", "name"), Column("v", "value")), rows),)), width=80)
+    assert [line[8:] for line in drawn.splitlines()[2:]] == ["  5", "≥ 6", "f32", "  ?"]
 
 
 def test_counts_lose_digits_before_a_column_is_hidden():

@@ -364,7 +364,8 @@ def values_table(
         Column("cosine", "cosine", "number"),
         Column("rank", "rank of Δ", "integer", help="directions that hold 99 % of the squared difference, if few do"),
         Column("differing", "differing", "integer", help="how many values differ"),
-        Column("odd", "NaN, Inf", "integer", help="values that are NaN or infinite in one of both"),
+        Column("odd", "NaN, Inf", "integer", help="values that are NaN or infinite in one of both",
+               wrong=any(each.odd for each in shown)),
     )
     rows = tuple(
         (each.second, _finite(each.relative_length), each.max_abs, _finite(each.max_rel),

@@ -126,13 +126,6 @@ def last_look(values: Sequence[Values]) -> Table | None:
         updates = {**each.by("update"), **updates}
         if updates:
             break
-    columns = (
-        Column("path", "path", "path"), Column("norm", "norm", "number"), Column("mean", "mean", "number"),
-        Column("std", "std", "number"), Column("absmax", "largest", "number"), Column("zeros", "zeros", "share"),
-        Column("gradient", "gradient norm", "number", help="the Euclidean norm of the gradient"),
-        Column("ratio", "update ratio", "number", help="the norm of what a step added, by that of the weight before"),
-        Column("odd", "NaN, Inf", "count", help="values of the weight and of the gradient that are no finite number"),
-    )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for path, weight in look.by("weight").items():
         gradient, update = gradients.get(path), updates.get(path)
@@ -143,6 +136,14 @@ def last_look(values: Sequence[Values]) -> Table | None:
             "" if gradient is None else number(gradient.norm, gradient),
             "" if update is None else number(update.ratio, update), odd,
         ))  # fmt: skip
+    columns = (
+        Column("path", "path", "path"), Column("norm", "norm", "number"), Column("mean", "mean", "number"),
+        Column("std", "std", "number"), Column("absmax", "largest", "number"), Column("zeros", "zeros", "share"),
+        Column("gradient", "gradient norm", "number", help="the Euclidean norm of the gradient"),
+        Column("ratio", "update ratio", "number", help="the norm of what a step added, by that of the weight before"),
+        Column("odd", "NaN, Inf", "count", help="values of the weight and of the gradient that are no finite number",
+               wrong=any(row[-1] for row in rows)),
+    )  # fmt: skip
     return Table(f"Values at step {look.step}", columns, tuple(rows))
 
 

@@ -63,13 +63,15 @@ _MARKS: tuple[tuple[str, str, Callable[[Cell], bool]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: `key` is its name in code, JSON and `columns=`; `title` is printed; numbers stay numbers."""
+    """One column: `key` is its name in code, JSON and `columns=`; `title` is printed; numbers stay numbers. One with
+    something `wrong` in it is the last that a narrow screen hides."""
 
     key: str
     title: str
     unit: Unit = "text"
     basis: Basis = "exact"
     help: str = ""
+    wrong: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class Table:
 
     `kind` "facts" is a two-column list of names and quantities (a footer) that is drawn without a header.
     `total` is a last row that sums the others. With `sentences` the last column holds text that is too long for a
-    column: where lines have a width it stands below its row.
+    column: where lines have a width it stands below its row. Of a `choosable` one the reader can say which columns to
+    show, by their keys.
     """
 
     title: str
@@ -90,6 +93,7 @@ class Table:
     kind: Literal["table", "facts"] = "table"
     caption: str = ""
     sentences: bool = False
+    choosable: bool = False
 
     def __post_init__(self) -> None:
         width = len(self.columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -301,7 +301,7 @@ class Report(Viewable):
                     found = analyses.arrange.ordered(found, sort)
                 if columns is not None and mine:
                     found = analyses.arrange.with_columns(found, columns, named=True)
-            tables.append(found)
+            tables.append(replace(found, choosable=mine))
         return Document((analyses.summary.title(self.snapshot), *tables, self._totals(), *self.callouts()))
 
     @collector.paused()

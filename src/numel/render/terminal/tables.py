@@ -1,5 +1,6 @@
 """Tables and lists of facts as lines. What does not fit gives way in this order: counts go from all digits to K M B,
-share bars go, long names are cut in the middle, then columns go from the right, and the reader is told which.
+share bars go, long names are cut in the middle, then columns go from the right, those with something wrong in them
+last, and the reader is told which.
 
 Rows are laid out here and not by rich's Table, which takes seconds for 10,000 rows.
 """
@@ -111,7 +112,7 @@ def _field(column: Column, values: list[Cell]) -> _Field:
     title = title_text(column)
     right = is_number(column)
     forms = (False, True) if column.unit == "count" else (False,)
-    texts = {short: [cell_text(cell, column.unit, short=short) for cell in values] for short in forms}
+    texts = {short: _texts(column, values, short) for short in forms}
     natural: dict[bool, int] = {}
     rigid: dict[bool, int] = {}
     for short, each in texts.items():
@@ -123,6 +124,16 @@ def _field(column: Column, values: list[Cell]) -> _Field:
     natural.setdefault(True, natural[False])
     rigid.setdefault(True, rigid[False])
     return _Field(column, title, right, values, texts, natural, rigid)
+
+
+def _texts(column: Column, values: list[Cell], short: bool) -> list[str]:
+    """The cells as printed; where numbers stand at the left, their digits do so below each other, signs before them."""
+    texts = [cell_text(cell, column.unit, short=short) for cell in values]
+    signed = [isinstance(cell, Quantity) and cell.mark != "" for cell in values]
+    if is_number(column) or not any(signed):
+        return texts
+    bare = [isinstance(cell, int | float | Quantity) and not sign for cell, sign in zip(values, signed, strict=True)]
+    return [f"  {text}" if each else text for text, each in zip(texts, bare, strict=True)]
 
 
 def _label(field: _Field, names: list[str], extra: Sequence[int]) -> _Field:
@@ -174,8 +185,9 @@ def rows(table: Table, width: int) -> Iterator[Line]:
             for line in wrapped(cell_text(below[index]), width - _INDENT):
                 yield [Segment(" " * _INDENT + line, DIM)]
     if hidden:
-        keys = ", ".join(printable(field.column.key) for field in hidden)
-        text = f"columns hidden at this width: {keys}; widen or choose --columns"
+        how = "widen or choose --columns" if table.choosable else "widen to see them"
+        names = ", ".join(printable(field.column.key) if table.choosable else field.title for field in hidden)
+        text = f"columns hidden at this width: {names}; {how}"
         yield from ([Segment(line, DIM)] for line in wrapped(text, width))
     if table.caption:
         yield from ([Segment(line, DIM)] for line in wrapped(printable(table.caption), width))
@@ -236,9 +248,8 @@ def _fit(fields: list[_Field], width: int) -> tuple[list[_Field], list[_Field]]:
                 break
         if room >= 0 or len(shown) == 1:
             break
-        loose = [field for field in shown[1:] if field.column.key not in _KEPT]
-        # identity, not equality: two columns may look the same
-        gone = loose[-1] if loose else shown[-1]
+        # the last of those that matter least; identity, not equality: two columns may look the same
+        gone = min(reversed(shown[1:]), key=lambda field: (field.column.wrong, field.column.key in _KEPT))
         shown = [field for field in shown if field is not gone]
     for field, size in zip(shown, least, strict=True):
         more = max(0, min(room, field.wanted(short, bar) - size))
