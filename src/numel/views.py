@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numel.render.terminal import Drawing
 
 _PLAIN_WIDTH = 100
+_OF_ONE_TABLE = frozenset({"csv", "parquet"})
 
 
 class Viewable:
@@ -92,6 +93,8 @@ class Viewable:
         renderer = find(format, also=("json (.json)",))
         if renderer.NAME == "figure":
             document = Document((self.chart(**display),))
+        elif renderer.NAME in _OF_ONE_TABLE:
+            document = self._tabled(**display)
         else:
             document = self.whole(**display) if renderer.WHOLE else self.document(**display)
         return renderer.render(document, width=width, color=color, suffix=format.lower())
@@ -107,8 +110,7 @@ class Viewable:
 
     def to_dict(self, **display: Any) -> dict[str, list[Cell]]:
         """The main table as columns: lists by key, which pandas, polars and pyarrow take."""
-        tables = self.document(**display).tables
-        main = next((table for table in tables if table.kind == "table"), tables[0] if tables else None)
+        main = self._tabled(**display).main
         return main.to_dict() if main is not None else {}
 
     def __str__(self) -> str:
@@ -126,6 +128,10 @@ class Viewable:
         from numel.render.notebook import render
 
         return render(self._folding())
+
+    def _tabled(self, **display: Any) -> Document:
+        """What holds the main table, for formats of one table and for data frames."""
+        return self.document(**display)
 
     def _folding(self) -> Document:
         """What a notebook shows, which can fold a tree and nothing else."""

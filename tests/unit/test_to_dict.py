@@ -13,9 +13,10 @@ import pytest
 
 from every_block import COLUMNS, flat, tree
 from numel.document import Cell, Column, Document, Quantity, Table
-from numel.facts import ModuleRecord, Snapshot, TensorRecord, dtype
+from numel.facts import ModuleRecord, Sample, Snapshot, Statistics, TensorRecord, Totals, ValueDifference, Values, dtype
 from numel.render.parquet import render
-from numel.results import Report
+from numel.results import Comparison, History, Report
+from numel.views import Viewable
 
 F32 = dtype("f32")
 
@@ -88,3 +89,41 @@ def test_parquet_keeps_depths_and_marks_and_leaves_the_total_out():
 
 def test_a_half_pair_in_a_name_is_written_as_its_code():
     assert read(Table("t", COLUMNS[:1], (("a\udc80",),))).to_pydict() == {"path": ["a\\udc80"]}
+
+
+def columns(result: Viewable) -> dict[str, list[Cell]]:
+    """The main table, which is the same in all formats that hold one."""
+    held = result.to_dict()
+    table = pyarrow.parquet.read_table(io.BytesIO(result.rendered("parquet")))  # type: ignore[arg-type]
+    assert table.to_pydict() == held
+    header, *rows = result.text("csv").split("\r\n")[:-1]
+    assert header.split(",") == list(held)
+    assert len(rows) == table.num_rows
+    return held
+
+
+def test_the_main_table_of_a_run_has_every_statistic_of_every_look():
+    weight = Statistics("w", "weight", 4, 2, norm=2.0, mean=0.5, std=0.5, absmax=1.0, zeros=0.5)
+    update = Statistics("w", "update", 4, 2, nan=1, infinite=1, ratio=0.1)
+    run = History((Sample(0, 0.0, Totals(6)),), values=(Values(5, 0.0, (weight,)), Values(6, 0.0, (update,))))
+    assert columns(run) == {
+        "step": [5, 6], "path": ["w", "w"], "of": ["weight", "update"], "numel": [4, 4], "seen": [2, 2],
+        "norm": [2.0, None], "mean": [0.5, None], "std": [0.5, None], "absmax": [1.0, None], "zeros": [0.5, 0.0],
+        "nan": [0, 1], "infinite": [0, 1], "ratio": [None, 0.1],
+    }  # fmt: skip
+    assert columns(History(run.samples))["params"] == [6]
+
+
+def test_the_main_table_of_two_targets_has_every_tensor_whose_values_were_compared():
+    values = (ValueDifference("a", "a"), ValueDifference("b", "b", 0.5, 0.5, 0.5, 0.5, differing=2))
+    found = Comparison((report(), report()), ("one", "other"), values=(values,), unread=((),))
+    assert columns(found)["path"] == ["b", "a"]
+    assert columns(Comparison(found.reports, found.names))["name"][0] == "params"
+
+
+def test_where_no_value_changed_that_is_one_sentence():
+    values = (ValueDifference("scale", "scale"),)
+    other = Report(Snapshot((ModuleRecord("", "Net"),), (TensorRecord("scale", (), F32, role="buffer"),)))
+    found = Comparison((report(), other), ("one", "other"), values=(values,), unread=((),))
+    assert "\nValues: 1 equal, 0 close, 0 changed; " in found.text("terminal", width=100)
+    assert "(no rows)" not in found.text("markdown")

@@ -10,6 +10,7 @@ from statistics import median
 from numel.analyses.params import held
 from numel.analyses.summary import callout
 from numel.document import Callout, Cell, Chart, Column, Table, marked
+from numel.document.table import Unit
 from numel.facts import Alarm, Histogram, Note, Sample, Seen, Statistics, Values, listed
 from numel.facts.note import Level
 
@@ -145,6 +146,26 @@ def last_look(values: Sequence[Values]) -> Table | None:
                wrong=any(row[-1] for row in rows)),
     )  # fmt: skip
     return Table(f"Values at step {look.step}", columns, tuple(rows))
+
+
+_FIELDS: tuple[tuple[str, Unit], ...] = (
+    ("path", "path"), ("of", "text"), ("numel", "count"), ("seen", "count"), ("norm", "number"), ("mean", "number"),
+    ("std", "number"), ("absmax", "number"), ("zeros", "share"), ("nan", "count"), ("infinite", "count"),
+    ("ratio", "number"),
+)  # fmt: skip
+
+
+def statistics(values: Sequence[Values]) -> Table:
+    """A row for each tensor at each look, with all that is known of it but the histogram.
+
+    >>> statistics([Values(5, 0.0, (Statistics("w", "weight", 4, 4, norm=2.0),))]).rows[0][:6]
+    (5, 'w', 'weight', 4, 4, 2.0)
+    """
+    columns = (Column("step", "step", "integer"), *(Column(name, name, unit) for name, unit in _FIELDS))
+    rows = tuple(
+        (look.step, *(getattr(each, name) for name, _ in _FIELDS)) for look in values for each in look.statistics
+    )
+    return Table("Values", columns, rows)
 
 
 def number(value: float | None, of: Statistics) -> Cell:

@@ -49,6 +49,12 @@ class Document:
         return tuple(block for block in self.blocks if isinstance(block, Table))
 
     @property
+    def main(self) -> Table | None:
+        """What formats of one table hold: the first of kind "table", else the first; `None` where there is none."""
+        tables = self.tables
+        return next((table for table in tables if table.kind == "table"), tables[0] if tables else None)
+
+    @property
     def charts(self) -> tuple[Chart, ...]:
         """The charts alone, in order."""
         return tuple(block for block in self.blocks if isinstance(block, Chart))

@@ -1,6 +1,6 @@
 """A document as one flat table of plain columns, for formats that hold nothing else.
 
-The table is the document's first of kind "table", else its first, else the data of its first chart. What a cell says
+The table is the document's `main` one, else the data of its first chart. What a cell says
 beyond its number gets a column of its own: `depth` for a tree, `<key>_at_least` where a number is a lower bound,
 `<key>_about` where it may be more or less. The total row is left out, so that a sum over a column does not count twice.
 """
@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from numel.document import Callout, Cell, Chart, Column, Document, Heading, Table, Text
+from numel.document import Cell, Column, Document, Table
 from numel.document.table import plain
-from numel.render import assert_never
 from numel.render.chart_tables import data
 
 
@@ -41,17 +40,5 @@ def flat(document: Document) -> Flat | None:
 
 
 def _main(document: Document) -> Table | None:
-    main: Table | None = None
-    drawn: Chart | None = None
-    for block in document.blocks:
-        match block:
-            case Table():
-                if main is None or (main.kind != "table" and block.kind == "table"):
-                    main = block
-            case Chart():
-                drawn = drawn or block
-            case Heading() | Text() | Callout():
-                pass
-            case _:
-                assert_never(block)
-    return main if main is not None or drawn is None else data(drawn)
+    charts = document.charts
+    return data(charts[0]) if document.main is None and charts else document.main

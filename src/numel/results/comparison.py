@@ -163,7 +163,8 @@ class Comparison(Viewable):
                 pairs = self.alignments[i].tensors
                 alone = sum(x is None or y is None or x.shape != y.shape for x, y in pairs)
                 title = name if len(self.names) > 2 else ""
-                blocks.append(compare.values_table(found, title, top=_TOP, alone=alone))
+                values = compare.values_table(found, title, top=_TOP, alone=alone)
+                blocks.append(values if values.rows else Text(f"{values.title}: {values.caption}."))
         if len(self.reports) == 2:
             layers = compare.layers(self.reports[0].layers, self.reports[1].layers, self.alignments[0], top=_TOP)
             blocks += [layers] if layers.rows else []
@@ -206,6 +207,13 @@ class Comparison(Viewable):
                 layers = compare.layers(self.reports[0].layers, self.reports[1].layers, self.alignments[0])
                 blocks.append(replace(layers, title="Every layer that differs"))
         return Document(tuple(blocks))
+
+    def _tabled(self, **display: Any) -> Document:
+        """Of two targets whose values were read the difference of every tensor; else the totals."""
+        if len(self.values) != 1:
+            return super()._tabled(**display)
+        takes_none(display)
+        return Document((analyses.compare.values_table(self.values[0]),))
 
     def saved(self) -> Mapping[str, Any]:
         """The facts of every target, and the differences for scripts."""

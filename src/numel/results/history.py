@@ -70,6 +70,13 @@ class History(Viewable):
         said = [block for block in rest if isinstance(block, Callout)]
         return Document((title, *said, *charts, *(block for block in rest if block not in said)))
 
+    def _tabled(self, **display: Any) -> Document:
+        """All statistics at every look, where there are any; else the totals."""
+        if not self.values:
+            return super()._tabled(**display)
+        takes_none(display)
+        return Document((analyses.history.statistics(self.values),))
+
     def saved(self) -> Mapping[str, Any]:
         """What is read back is all there is."""
         facts = {"target": self.target, "samples": [encode_sample(each) for each in self.samples],
