@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 
@@ -205,3 +206,14 @@ def test_an_unknown_renderer_names_the_known_ones():
 def test_looking_for_csv_imports_no_rich():
     code = "import sys; from numel.render import find; find('csv'); sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_latex_scales_what_is_wider_than_a_line_and_labels_each_table_once():
+    narrow = Table("Totals", COLUMNS[:2], (("conv1", "Conv2d"),))
+    drawn = find("latex").render(Document((narrow, table(row()), narrow)))
+    assert isinstance(drawn, str)
+    assert drawn.count(r"\resizebox") == 1
+    assert re.findall(r"\\label\{(.*?)\}", drawn) == ["tab:totals", "tab:by-layer", "tab:totals-2"]
+    drawn = find("latex").render(Document((table(*[row()] * 41),)))
+    assert isinstance(drawn, str)
+    assert r"{\scriptsize\setlength{\tabcolsep}{3pt}" in drawn

@@ -1,10 +1,12 @@
 r"""LaTeX with booktabs, to be `\input` into a paper: a float for each table that fits a page, a longtable for one that
-does not. Everything is ASCII: what no Latin font has is written as its code, so that every engine takes it."""
+does not, both no wider than a line. Everything is ASCII: what no Latin font has is written as its code, so that every
+engine takes it."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import count
 
 from numel.document import Callout, Cell, Chart, Column, Document, Heading, Table, Text
 from numel.render import assert_never
@@ -18,8 +20,14 @@ WHOLE = False
 _PAGE = 40  # rows that a float may have
 _MOST_LEVELS = 24
 _LONGEST = 60  # characters of a name, which is cut in the middle
-_PACKAGES = r"""% numel: \input this file. The preamble needs \usepackage{booktabs}, and for tables of more than 40 rows
-% \usepackage{longtable}.
+# characters of a table that fit a line: of any document, in \normalsize and \scriptsize of article's 10pt
+_NARROW, _LINE, _SMALL_LINE = 50, 70, 95
+_GAP = 2.5  # characters that the space around a column takes
+_COMMAND = re.compile(r"\\[a-zA-Z]+ ?|[\\{}$]")
+# scales a table only where it is wider than its line, which depends on the document
+_SCALED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+_PACKAGES = r"""% numel: \input this file. The preamble needs \usepackage{booktabs}, for wide tables
+% \usepackage{graphicx}, and for tables of more than 40 rows \usepackage{longtable}.
 """
 _ESCAPED = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -47,6 +55,7 @@ def render(document: Document, *, width: int | None = None, color: bool = False,
     \
     """
     parts: list[str] = []
+    taken: set[str] = set()
     for block in document.blocks:
         match block:
             case Heading(text, level):
@@ -56,9 +65,10 @@ def render(document: Document, *, width: int | None = None, color: bool = False,
             case Callout():
                 parts.append(_callout(block))
             case Table():
-                parts.append(_facts(block) if block.kind == "facts" else _table(block))
+                label = _label(block.title, taken)
+                parts.append(_facts(block, label) if block.kind == "facts" else _table(block, label))
             case Chart():
-                parts.append(_table(shown(block)))
+                parts.append(_table(shown(block), _label(block.title, taken)))
             case _:
                 assert_never(block)
     return _PACKAGES + "\n" + "\n\n".join(part for part in parts if part) + "\n" if any(parts) else ""
@@ -70,7 +80,7 @@ def _callout(callout: Callout) -> str:
     return rf"\noindent\textbf{{{callout.kind.capitalize()}:}} {_line(callout.text + where + code)}\par"
 
 
-def _facts(table: Table) -> str:
+def _facts(table: Table, label: str) -> str:
     rows = []
     for row in (*table.rows, *((table.total,) if table.total is not None else ())):
         values = []
@@ -78,10 +88,10 @@ def _facts(table: Table) -> str:
             exact, short = fact_text(cell, column.unit)
             values.append(f"{_number(exact)} ({_number(short)})" if short else _number(exact))
         rows.append(f"{_line(cell_text(row[0], table.columns[0].unit))} & {' '.join(values)} \\\\")
-    return _float(table, "lr", "", rows or [r"\multicolumn{2}{l}{(none)} \\"], [])
+    return _float(table, label, "lr", "", rows or [r"\multicolumn{2}{l}{(none)} \\"], [])
 
 
-def _table(table: Table) -> str:
+def _table(table: Table, label: str) -> str:
     if not table.columns:
         return _line(" ".join(text for text in (table.title, table.caption) if text))
     kinds = "".join("r" if is_number(column) else "l" for column in table.columns)
@@ -96,25 +106,37 @@ def _table(table: Table) -> str:
     if not rows:
         rows.append(rf"\multicolumn{{{len(table.columns)}}}{{l}}{{(no rows)}} \\")
     total = [] if table.total is None else [" & ".join(_fields(table.total, table.columns)) + r" \\"]
-    return _float(table, kinds, head, rows, total)
+    return _float(table, label, kinds, head, rows, total)
 
 
-def _float(table: Table, kinds: str, head: str, rows: list[str], total: list[str]) -> str:
+def _float(table: Table, label: str, kinds: str, head: str, rows: list[str], total: list[str]) -> str:
     caption = _line(" ".join(text for text in (table.title and f"{table.title}.", table.caption) if text))
-    label = rf"\label{{tab:{_slug(table.title)}}}" if table.title else ""
     body = [*rows, *([r"\midrule", *total] if total else [])]
     header = [head, r"\midrule"] if head else []
+    wide = _characters([head, *body])
     if len(rows) > _PAGE:
-        lines = [rf"\begin{{longtable}}{{{kinds}}}"]
+        size = "" if wide <= _LINE else r"\scriptsize" if wide <= _SMALL_LINE else r"\tiny"
+        lines = [rf"{{{size}\setlength{{\tabcolsep}}{{3pt}}"] if size else []
+        lines.append(rf"\begin{{longtable}}{{{kinds}}}")
         if caption:
             lines.append(rf"\caption{{{caption}}}{label} \\")
-        lines += [r"\toprule", *header, r"\endhead", *body, r"\bottomrule", r"\end{longtable}"]
+        lines += [r"\toprule", *header, r"\endhead", *body, r"\bottomrule", r"\end{longtable}", *("}" if size else "")]
         return "\n".join(lines)
     lines = [r"\begin{table}[htbp]", r"\centering"]
     if caption:
         lines.append(rf"\caption{{{caption}}}{label}")
-    lines += [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", *header, *body, r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*lines, r"\end{table}"])
+    scaled, end = ([_SCALED], "}") if wide > _NARROW else ([], "")
+    lines += [*scaled, rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", *header, *body, r"\bottomrule"]
+    return "\n".join([*lines, rf"\end{{tabular}}{end}", r"\end{table}"])
+
+
+def _characters(lines: list[str]) -> float:
+    """About how many characters a table is wide, the space around its columns included."""
+    widths: dict[int, int] = {}
+    for line in lines:
+        for at, field in enumerate(line.split(" & ")):
+            widths[at] = max(widths.get(at, 0), len(_COMMAND.sub("", field).strip()))
+    return sum(widths.values()) + _GAP * len(widths)
 
 
 def _fields(row: tuple[Cell, ...], columns: tuple[Column, ...]) -> list[str]:
@@ -146,6 +168,12 @@ def _line(text: str) -> str:
     return "".join(done)
 
 
-def _slug(title: str) -> str:
+def _label(title: str, taken: set[str]) -> str:
+    """A label that no table before it has; none without a title."""
+    if not title:
+        return ""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60] or "numel"
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60] or "numel"
+    label = next(each for n in count(1) if (each := slug if n == 1 else f"{slug}-{n}") not in taken)
+    taken.add(label)
+    return rf"\label{{tab:{label}}}"
