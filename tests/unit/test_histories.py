@@ -87,7 +87,7 @@ def test_weights_that_can_not_be_compared_come_first_and_have_no_number():
     assert weights(one, other) == [
         ("odd", 1.0, None, None), ("alone", 1.0, "", ""), ("far", 1.0, 2.0, 0.5), ("zero", 0.0, 0.0, 0.0),
     ]  # fmt: skip
-    assert "1 not finite in one; 1 not in all" in str(Histories((one, other), ("a", "b")))
+    assert "1 not finite in a run; 1 not in every run" in str(Histories((one, other), ("a", "b")))
 
 
 def test_the_norm_of_a_sample_is_about_as_much():

@@ -217,3 +217,9 @@ def test_latex_scales_what_is_wider_than_a_line_and_labels_each_table_once():
     drawn = find("latex").render(Document((table(*[row()] * 41),)))
     assert isinstance(drawn, str)
     assert r"{\scriptsize\setlength{\tabcolsep}{3pt}" in drawn
+
+
+def test_shares_that_are_all_zero_or_unknown_take_no_room_for_bars():
+    columns = (Column("path", "path", "path"), Column("zeros", "zeros", "share"))
+    drawn = find("terminal").render(Document((Table("", columns, (("a", 0.0), ("b", None))),)), width=80)
+    assert drawn.splitlines()[2:] == ["a       0 %", "b         ?"]

@@ -136,7 +136,7 @@ def norms(titles: Sequence[str], runs: Sequence[Sequence[Values]], top: int, nam
     columns = (Column("path", "path", "path"), *each_run,
                Column("apart", "apart", "share", help="how far the norms lie apart, beside the largest"))  # fmt: skip
     counts = [sum(rank == which for rank, _ in rows) for which in (_ODD, _ALONE)]
-    said = [f"{n} {what}" for n, what in zip(counts, ("not finite in one", "not in all"), strict=True) if n]
+    said = [f"{n} {what}" for n, what in zip(counts, ("not finite in a run", "not in every run"), strict=True) if n]
     said += [f"the first {top} of {len(rows)}"] if len(rows) > top else []
     caption = "; ".join(said)
     return Table("Weights at the last looks", columns, tuple(row for _, row in rows[:top]), caption=caption)

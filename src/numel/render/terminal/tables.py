@@ -94,12 +94,13 @@ class _Field:
     texts: dict[bool, list[str]]  # by short
     natural: dict[bool, int]
     rigid: dict[bool, int]  # what must not be cut: the numbers and the title
+    shares: bool  # some of which have a bar
     width: int = 0
     short: bool = False
     bar: bool = False
 
     def wanted(self, short: bool, bar: bool) -> int:
-        return self.natural[short] + (_BAR + 1 if bar and self.column.unit == "share" else 0)
+        return self.natural[short] + (_BAR + 1 if bar and self.shares else 0)
 
     def least(self, short: bool, bar: bool, most: int) -> int:
         """Width when text is cut to `most` columns and numbers are whole."""
@@ -123,7 +124,13 @@ def _field(column: Column, values: list[Cell]) -> _Field:
     texts.setdefault(True, texts[False])
     natural.setdefault(True, natural[False])
     rigid.setdefault(True, rigid[False])
-    return _Field(column, title, right, values, texts, natural, rigid)
+    shares = column.unit == "share" and any(map(_is_share, values))
+    return _Field(column, title, right, values, texts, natural, rigid, shares)
+
+
+def _is_share(cell: Cell) -> bool:
+    value = cell.value if isinstance(cell, Quantity) else cell
+    return isinstance(value, int | float) and value > 0
 
 
 def _texts(column: Column, values: list[Cell], short: bool) -> list[str]:
@@ -255,6 +262,6 @@ def _fit(fields: list[_Field], width: int) -> tuple[list[_Field], list[_Field]]:
         more = max(0, min(room, field.wanted(short, bar) - size))
         room -= more
         field.width, field.short = min(size + more, width), short
-        field.bar = bar and field.column.unit == "share"
+        field.bar = bar and field.shares
     kept = {id(field) for field in shown}
     return shown, [field for field in fields if id(field) not in kept]
