@@ -282,12 +282,14 @@ def test_size_and_colour_can_be_chosen(opened: Open):
 
 def test_a_number_of_a_line_that_has_none_beside_it_is_a_point(opened: Open):
     columns = (Column("step", "step", "integer"), Column("long", "long", "count"), Column("short", "short", "count"))
-    rows = ((0, 6, None), (1, 7, 5), (2, 8, None))
+    rows = ((0, 6, None), (1, 7, 5), (2, 8, None), (3, None, None), (4, 9, None))
     page = opened(Document((Chart("Params", "line", Table("t", columns, rows), x="step", y=("long", "short")),))).page
     section(page, "Params").locator(".main-svg").first.wait_for()
     points = section(page, "Params").locator(".scatterlayer .points path")
     expect(points).to_have_count(1)
     expect(points).to_be_visible()
+    lines = section(page, "Params").locator(".scatterlayer path.js-line")
+    assert lines.evaluate_all("lines => lines.map((line) => line.getAttribute('d').split('M').length - 1)") == [1, 1]
 
 
 # ── looks ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ import pytest
 
 from every_block import CASES, HOSTILE, KINDS, chart, extremes
 from numel.document import Cell, Chart, Column, Document, Mark, Quantity, Table
+from numel.document.table import Unit
 from numel.errors import ViewError
 from numel.render.figure import draw, render
 from numel.render.figure.nested import squarified
@@ -190,9 +191,17 @@ def test_dollars_and_underscores_in_names_are_letters():
     assert {"$x_1$", "_hidden"} <= read(draw(bars({"$x_1$": 1, "_hidden": 2})))
 
 
-def test_a_number_of_a_line_that_has_none_beside_it_is_a_point():
-    columns = (Column("step", "step", "integer"), Column("long", "long", "count"), Column("short", "short", "count"))
-    rows = tuple((step, step + 1, 7 if step == 3 else None) for step in range(40))
-    figure = draw(Chart("Params", "line", Table("t", columns, rows), x="step", y=("long", "short")))
-    long, short = (line for line in figure.axes[0].lines if len(line.get_xdata()) == 40)
-    assert (long.get_markevery(), short.get_markevery()) == ([], [3])
+@pytest.mark.parametrize("unit", ["integer", "text"])
+def test_a_line_goes_on_over_steps_that_only_another_has_and_a_single_number_is_a_point(unit: Unit):
+    columns = (Column("x", "x", unit), *(Column(name, name, "count") for name in ("long", "other", "one")))
+    rows: list[tuple[Cell, ...]] = [(i, i, i if i % 2 else None, 7 if i == 3 else None) for i in range(40)]
+    table = Table("t", columns, tuple((str(i) if unit == "text" else i, *rest) for i, *rest in rows))
+    figure = draw(Chart("Params", "line", table, x="x", y=("long", "other", "one")))
+    long, other, one = figure.axes[0].lines
+    odd = list(range(1, 40, 2))
+    assert (len(long.get_xdata()), long.get_markevery()) == (40, [])
+    if unit == "integer":
+        assert (list(other.get_xdata()), other.get_markevery()) == (odd, [])
+        assert (list(one.get_xdata()), one.get_markevery()) == ([3], [0])
+    else:  # what is not known along a model is a gap
+        assert (len(other.get_xdata()), other.get_markevery(), one.get_markevery()) == (40, odd, [3])

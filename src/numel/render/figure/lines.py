@@ -52,11 +52,12 @@ def draw(chart: Chart, sheet: Sheet) -> None:
     else:
         every = [values[i] for values in series for i in kept]
         for s, values in enumerate(series):
-            held = [values[i] for i in kept]
-            shown = [float("nan") if value is None else value for value in held]
-            dots = list(range(len(held))) if len(held) < 30 else alone(held)
-            axes.plot(at, shown, color=PALETTE[(s + 4) % 7], linewidth=0.9, linestyle=_STYLES[(s // 7) % 4],
-                      marker=".", markersize=3, markevery=dots)  # fmt: skip
+            # at a step that only another line has nothing is missing
+            held = [(x, values[i]) for x, i in zip(at, kept, strict=True) if not numeric or values[i] is not None]
+            shown = [float("nan") if value is None else value for _, value in held]
+            dots = list(range(len(held))) if len(at) < 30 else alone([value for _, value in held])
+            axes.plot([x for x, _ in held], shown, color=PALETTE[(s + 4) % 7], linewidth=0.9,
+                      linestyle=_STYLES[(s // 7) % 4], marker=".", markersize=3, markevery=dots)  # fmt: skip
         log = scale(axes, "y", every, chart, chart.y[0], log=logarithmic(every), zero=not logarithmic(every))
     if numeric:
         scale(axes, "x", at, chart, chart.x, log=False)

@@ -308,7 +308,7 @@ class Picture {
     const log = !stacked && chart.y.some((key) => this.#isLog(key));
     const sums = at.map((row) => columns.reduce((sum, column) => sum + (Number(rows.value(column, row)) || 0), 0));
     const traces = columns.map((column, s) => ({
-      type: "scatter", ...this.#drawn(at.map((row) => rows.value(column, row))), x: xs, name: plain(column.title),
+      type: "scatter", ...this.#drawn(at.map((row) => rows.value(column, row)), numeric), x: xs, name: plain(column.title),
       ...(stacked ? { stackgroup: "all", fillcolor: `${paint(s)}cc` } : {}),
       line: { width: stacked ? 0.5 : 2, color: paint(s), shape: chart.kind === "timeline" ? "hv" : "linear", dash: stacked ? "solid" : ["solid", "dash", "dot", "dashdot"][Math.floor(s / PALETTE.length) % 4] },
       customdata: at.map((row) => ({ path: this.#pathOf(row) })),
@@ -327,11 +327,12 @@ class Picture {
     return { traces, layout: { xaxis, yaxis, annotations, hovermode: "x" } };
   }
 
-  // a line, and a point for each number that has none beside it
-  #drawn(y) {
+  // a line, and a point for each number that has none beside it; at a step that only another line has nothing is missing
+  #drawn(y, connectgaps) {
     const known = (i) => typeof y[i] === "number";
-    const alone = y.map((_, i) => known(i) && !known(i - 1) && !known(i + 1));
-    return { y, mode: alone.includes(true) ? "lines+markers" : "lines", marker: { size: alone.map((each) => (each ? 7 : 0)) } };
+    const count = y.filter((_, i) => known(i)).length;
+    const alone = y.map((_, i) => known(i) && (connectgaps ? count === 1 : !known(i - 1) && !known(i + 1)));
+    return { y, connectgaps, mode: alone.includes(true) ? "lines+markers" : "lines", marker: { size: alone.map((each) => (each ? 7 : 0)) } };
   }
 
   // rows that are names: a few of them are written below

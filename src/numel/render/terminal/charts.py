@@ -13,7 +13,7 @@ from numel.render.chart_tables import marks, pivot, quantity, remarks, whole
 from numel.render.charts import axis_title, bars, branches, logarithmic, numbers, shortened, words
 from numel.render.terminal import tables
 from numel.render.terminal.pieces import BAR, BOLD, DIM, PLAIN, Line, lines_of, share_bar, trimmed
-from numel.render.text import cell_text, cells, guides, middle, title_text
+from numel.render.text import cell_text, cells, guides, is_number, middle, title_text
 
 _MOST_BARS = 24
 _MOST_PARTS = 24
@@ -179,8 +179,11 @@ def _plots(chart: Chart, width: int) -> Iterator[Line]:
     sizes = [sum(values[i] or 0.0 for values in series) for i in range(len(chart.data.rows))] if together else None
     room = width - _MARGIN
     names, unit = words(chart, chart.x), chart.column(chart.y[0]).unit
-    ends = (names[0], names[-1])
     for key, values in [("", sizes)] if sizes is not None else list(zip(chart.y, series, strict=True)):
+        ends = (names[0], names[-1])
+        if key and is_number(chart.column(chart.x)):  # at a step that only another line has nothing is missing
+            there = [i for i, value in enumerate(values) if value is not None] or [0]
+            values, ends = [values[i] for i in there], (names[there[0]], names[there[-1]])
         fitted, each = _fitted(values, room)
         if len(chart.y) > 1 or key:
             yield from lines_of(title_text(chart.column(key)) if key else "all together", width, DIM)
