@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,18 +197,19 @@ def compare(
     >>> found.identical, [(c.kind, c.path, c.before, c.after) for c in found.changes]
     (False, [('reshaped', 'weight', (2, 3), (4, 3)), ('reshaped', 'bias', (2,), (4,))])
     """
+    from numel import comparing
     from numel.results import Comparison, Report
 
     targets = (first, second, *others)
     if names is not None and len(names) != len(targets):
         raise InputsError(f"names: {len(names)} given for {len(targets)} targets")
-    metrics = _metrics(metric or {}, len(targets))
+    metrics = comparing.metrics(metric or {}, len(targets))
     if mode not in MODES:
         raise InputsError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
     runs = [_history(target) for target in targets]
     if any(run is not None for run in runs):
         given = (metrics, values, inputs is not None, mode != "auto", backward, loss, optimizer, every_block)
-        return _runs(targets, runs, names, asked=any(given))
+        return comparing.runs(targets, runs, names, asked=any(given))
     asks = inputs is not None or mode != "auto" or _training(backward, loss, optimizer) is not None
     reports, ran = [], False
     for target in targets:
@@ -223,63 +223,9 @@ def compare(
                                    optimizer=optimizer, every_block=every_block))  # fmt: skip
     if asks and not ran:
         raise InputsError("compare: none of the targets can run; leave out inputs, mode, backward, loss and optimizer")
-    chosen = tuple(names) if names is not None else _told_apart(targets, reports)
+    chosen = tuple(names) if names is not None else comparing.told_apart(targets, reports)
     made = Comparison(tuple(reports), chosen, metrics)
-    return _with_differences(made, targets) if values else made
-
-
-def _metrics(metric: Mapping[str, Sequence[float]], count: int) -> dict[str, tuple[float, ...]]:
-    """Numbers of the user's own, one for each target."""
-    from numel.analyses.compare import metric as figure_of
-    from numel.results.comparison import FIGURES
-
-    found: dict[str, tuple[float, ...]] = {}
-    taken = {"", *FIGURES}
-    for name, given in metric.items():
-        try:
-            numbers = tuple(given)
-            finite = all(isfinite(number) for number in numbers)
-        except (TypeError, OverflowError):
-            numbers, finite = (), False
-        key = figure_of(name).key
-        if key in taken or not finite:
-            raise InputsError(f"metric {name!r}: expected a name of its own and finite numbers")
-        if len(numbers) != count:
-            raise InputsError(f"{name}: {len(numbers)} given for {count} targets")
-        taken.add(key)
-        found[name] = numbers
-    return found
-
-
-def _with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
-    """The values of all tensors that lie on each other and have one shape; each storage once."""
-    from numel.sources.differences import differences
-    from numel.sources.values import marks
-
-    made = replace(made, marks=tuple(marks(_read_from(target)) for target in targets))
-    found, unread = [], []
-    for target, alignment in zip(targets[1:], made.alignments, strict=True):
-        pairs: dict[tuple[str, str], tuple[str, str]] = {}  # by the first places of both: tied ones once
-        for x, y in alignment.tensors:
-            if x is not None and y is not None and x.shape == y.shape:
-                pairs.setdefault((x.alias_of or x.path, y.alias_of or y.path), (x.path, y.path))
-        known, hidden = differences(_read_from(targets[0]), _read_from(target), list(pairs.values()))
-        found.append(known)
-        unread.append(hidden)
-    return replace(made, values=tuple(found), unread=tuple(unread))
-
-
-def _read_from(target: Any) -> Any:
-    """A module, or the path of a file: what has values."""
-    from numel.results import Report
-
-    is_text = isinstance(target, str | os.PathLike)
-    place = Path(target).expanduser() if is_text else Path()
-    weights = place.is_dir() or (place.is_file() and (place.suffix != ".json" or place.name.endswith(".index.json")))
-    if (is_text and not weights) or isinstance(target, Report | Snapshot):
-        what = printable(str(target)) if is_text else f"a {type(target).__name__}"
-        raise TargetError(f"values: {what} has none; give live modules and files of weights")
-    return target
+    return comparing.with_differences(made, targets) if values else made
 
 
 def _history(target: Any) -> History | None:
@@ -303,40 +249,11 @@ def _history(target: Any) -> History | None:
     return held if isinstance(held, History) else None
 
 
-def _runs(
-    targets: Sequence[Any], runs: Sequence[History | None], names: Sequence[str] | None, *, asked: bool
-) -> Histories:  # fmt: skip
-    from numel.results import Histories
-
-    known = [run for run in runs if run is not None]
-    if len(known) < len(runs):
-        raise InputsError("compare: runs are compared with runs; name histories alone, or models alone")
-    if asked:
-        raise InputsError("compare: runs take no inputs, metric or values, and no forward runs; leave these out")
-    given = [os.fspath(target) if isinstance(target, str | os.PathLike) else run.target.rpartition(".")[2] or "run"
-             for target, run in zip(targets, known, strict=True)]  # fmt: skip
-    return Histories(tuple(known), tuple(names) if names is not None else _numbered(given))
-
-
 def _still(found: Resolved, target: Any) -> Report:
     """A report of what has no forward."""
     from numel.results import Report
 
     return _report(found.saved) if found.saved is not None else Report(_snapshot(found, target))
-
-
-def _told_apart(targets: Sequence[Any], reports: Sequence[Report]) -> tuple[str, ...]:
-    """What each target is called: as it was named, else by its class; equal names are numbered."""
-    named = []
-    for target, report in zip(targets, reports, strict=True):
-        modules = report.snapshot.modules
-        is_text = isinstance(target, str | os.PathLike)
-        named.append(os.fspath(target) if is_text else (modules[0].class_name if modules else "") or "model")
-    return _numbered(named)
-
-
-def _numbered(named: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name if named.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(named))
 
 
 def pictured(
