@@ -115,15 +115,36 @@ def test_a_model_of_another_class_is_said():
     assert notes == [("history-of-others", "first net.A, then net.B was watched: they are shown as one run")]
 
 
-def test_two_monitors_do_not_write_to_one_file(tmp_path: Path):
+def test_a_monitor_that_was_left_open_gives_its_file_to_the_next(tmp_path: Path):
+    """As a cell of a notebook that is run again. One that is used all the same says once that it writes no more."""
+    place = tmp_path / "run.jsonl"
+    first = numel.monitor(nn.Linear(2, 2), place)
+    first.observe(0)
+    with numel.monitor(nn.Linear(2, 3), place) as second:
+        second.observe(0)
+        model = nn.Linear(2, 3)
+        with numel.monitor(model, place) as third:
+            third.observe(1)
+            model.bias = None
+            assert len(third.observe(2)) == 1
+    assert first.history.notes == ()
+    first._model.bias = None
+    with pytest.warns(RuntimeWarning, match="another monitor writes to it now; nothing from step 3 on of this one"):
+        first.observe(3)
+    first.close()
+    assert [note.code for note in first.history.notes] == ["sink-stopped"]
+    history = numel.load(place)
+    assert [(each.step, each.path) for each in history.changes] == [(2, "bias")]
+    assert [each.totals.params for each in history.samples] == [9, 9, 6]
+
+
+def test_two_processes_do_not_write_to_one_file(tmp_path: Path):
     place = tmp_path / "run.jsonl"
     pytest.importorskip("fcntl")
     sink: Any = JsonLines(place)
     watched = numel.monitor(nn.Linear(2, 2), sink)
     watched.observe(0)
     before = place.read_bytes()
-    with pytest.raises(InputsError, match="another monitor writes to it"):
-        numel.monitor(nn.Linear(2, 2), place)
     code = (
         f"import numel, torch\ntry:\n numel.monitor(torch.nn.ReLU(), {str(place)!r})\nexcept Exception as e: print(e)"
     )

@@ -8,9 +8,10 @@ import json
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from numel.errors import InputsError, SchemaError
 from numel.facts import Alarm, Note, Sample, Seen, Values
@@ -98,20 +99,27 @@ class Callback(Sink):
 
 class JsonLines(Sink):
     """A file that grows by one whole line at a time: a run that is killed loses at most its last one. A file that is
-    there is gone on with. Of several processes of a job only the first writes, and of several monitors the first that
-    has the file. Where the disk is full or gone the training goes on: it warns once and writes no more."""
+    there is gone on with. Of several processes of a job only the first writes, and of several jobs the first that has
+    the file. In one process the newest monitor has it: one that was left open, as by a cell of a notebook that is run
+    again, writes no more. Where that one is still used, or the disk is full or gone, it warns once."""
+
+    _writing: ClassVar[dict[tuple[int, int], weakref.ref[JsonLines]]] = {}  # by device and inode of their files
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._writes = is_first()
         self._file: IO[bytes] | None = None
+        self._is_taken = False
 
     def begin(self, target: str) -> None:
         if not self._writes:
             return
-        self.stopped = None
+        self.stopped, self._is_taken = None, False
+        self._take_over()
         file, cut = _opened(self._path)
         self._file = file
+        there = os.fstat(file.fileno())
+        self._writing[there.st_dev, there.st_ino] = weakref.ref(self)
         try:
             if cut:  # the last line of a run that was killed stays alone
                 file.write(b"\n")
@@ -123,6 +131,9 @@ class JsonLines(Sink):
             raise InputsError(f"monitor: {printable(self._path)}: {reason}; name another file") from error
 
     def write(self, seen: Record) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._give_up(f"another monitor writes to it now; nothing from step {seen.step} on of this one")
         if self._file is None:
             return
         try:
@@ -130,13 +141,23 @@ class JsonLines(Sink):
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._let_go()
-            self._give_up(f"nothing from step {seen.step} on is written to it", error)
+            self._give_up(f"nothing from step {seen.step} on is written to it: {error.strerror or error}")
 
     def end(self) -> None:
         try:
             self._let_go()
         except OSError as error:  # a file system that finds out at the end
-            self._give_up("its last lines may be missing", error)
+            self._give_up(f"its last lines may be missing: {error.strerror or error}")
+
+    def _take_over(self) -> None:
+        """From one of this process that was not closed."""
+        with contextlib.suppress(OSError, ValueError):  # there is no such file yet, or never
+            there = os.stat(self._path)
+            found = self._writing.pop((there.st_dev, there.st_ino), None)
+            other = None if found is None else found()
+            if other is not None and other._file is not None:
+                other._let_go()
+                other._is_taken = True
 
     def _line(self, held: Any) -> None:
         assert self._file is not None
@@ -152,8 +173,8 @@ class JsonLines(Sink):
                 _flock(file, fcntl.LOCK_UN)  # also where a forked process still has the file open
         file.close()
 
-    def _give_up(self, text: str, error: OSError) -> None:
-        note = Note("sink-stopped", "warning", f"{printable(self._path)}: {text}: {error.strerror or error}")
+    def _give_up(self, text: str) -> None:
+        note = Note("sink-stopped", "warning", f"{printable(self._path)}: {text}")
         self.stopped = note
         warnings.warn(f"monitor: {note.text}", RuntimeWarning, stacklevel=5)  # where observe is called
 
@@ -183,7 +204,7 @@ def _opened(path: Path) -> tuple[IO[bytes], bool]:
 
 
 def _lock(file: IO[bytes], where: str) -> None:
-    """Two monitors in one file would look like one run."""
+    """Two processes that write to one file would look like one run."""
     if _flock is None:
         return
     try:
