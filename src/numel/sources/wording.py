@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _LONGEST = 300  # of a foreign error's message; some span pages
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 def suggestion(name: str, among: Iterable[str]) -> str:
@@ -44,7 +45,8 @@ def cut(text: str) -> str:
 
 
 def location(error: BaseException) -> str:
-    """file:line of the innermost frame that is neither numel's, torch's nor the importer's."""
+    """file:line of the innermost frame that is neither numel's, torch's nor the importer's; nor another library's, where
+    there is one of the user's own."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     roots = [str(Path(__file__).parents[1]) + os.sep]
@@ -52,5 +54,6 @@ def location(error: BaseException) -> str:
         roots.append(str(Path(sys.modules["torch"].__file__).parent) + os.sep)
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if not f.filename.startswith((*roots, "<"))]
-    frame = (theirs or frames)[-1]
+    own = [f for f in theirs if not _INSTALLED & set(Path(f.filename).parts)]
+    frame = (own or theirs or frames)[-1]
     return f"{frame.filename}:{frame.lineno}"
