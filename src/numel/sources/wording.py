@@ -45,8 +45,8 @@ def cut(text: str) -> str:
 
 
 def location(error: BaseException) -> str:
-    """file:line of the innermost frame that is neither numel's, torch's nor the importer's; nor another library's, where
-    there is one of the user's own."""
+    """file:line of the innermost frame that is neither numel's, torch's nor the importer's; where there is one of the
+    user's own, nor another library's."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     roots = [str(Path(__file__).parents[1]) + os.sep]
