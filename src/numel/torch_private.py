@@ -426,6 +426,11 @@ def unknown_data(error: Exception) -> str | None:
     return by_name.get(type(error).__name__)
 
 
+def widest_float(device: torch.device) -> torch.dtype:
+    """What sums of many numbers are made in there: doubles, which mps does not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def wraps_tensors(kind: type) -> bool:
     """Whether a tensor class runs each operator by others, on the tensors that it is made of."""
     return hasattr(kind, "__tensor_flatten__")

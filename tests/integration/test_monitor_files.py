@@ -77,7 +77,40 @@ def test_a_run_that_goes_on_at_its_last_step_has_it_once(tmp_path: Path):
     history: Any = numel.load(tmp_path / "run.jsonl")
     assert looks(history) == list(range(9))
     assert [each.step for each in history.samples] == [0, 5, 8]
-    assert [note.code for note in history.notes] == ["history-gone-back"]
+    assert history.notes == ()
+
+
+def test_what_happened_at_the_last_step_stays_when_a_run_goes_on_there(tmp_path: Path):
+    """The first look of the new monitor has no look before it, and no gradient: it can not say these again."""
+    model = nn.Linear(2, 1)
+    with numel.monitor(model, tmp_path / "run.jsonl", every=1) as watched:
+        for step in range(5):
+            model(torch.ones(1, 2)).sum().backward()
+            if step == 4:
+                model.bias.requires_grad_(False)
+                model.weight.grad.fill_(float("nan"))
+            watched.observe(step)
+            model.zero_grad()
+    with numel.monitor(model, tmp_path / "run.jsonl", every=1) as watched:
+        watched.observe(4)
+        model.bias.requires_grad_(True)
+        watched.observe(5)
+    history: Any = numel.load(tmp_path / "run.jsonl")
+    assert [(each.step, each.kind) for each in history.changes] == [(4, "frozen"), (5, "unfrozen")]
+    assert [(each.step, each.code) for each in history.alarms] == [(4, "not-finite")]
+    assert looks(history) == list(range(6))
+    assert all(each.by("gradient") for each in history.values[:5])
+    assert history.notes == ()
+
+
+def test_an_alarm_that_stands_where_a_run_goes_on_is_there_once(tmp_path: Path):
+    for steps in (range(0, 4), range(3, 6)):
+        model = nn.Linear(2, 1)
+        with numel.monitor(model, tmp_path / "run.jsonl", optimizer=torch.optim.SGD([model.weight], 0.1)) as watched:
+            for step in steps:
+                watched.observe(step)
+    history: Any = numel.load(tmp_path / "run.jsonl")
+    assert [(each.step, each.path) for each in history.alarms] == [(0, "bias"), (3, "bias")]
 
 
 def test_a_run_that_goes_on_after_its_last_step_is_one_without_a_note(tmp_path: Path):
@@ -503,7 +536,7 @@ def values(step: int, of: str) -> Values:
     return Values(step, 0.0, (Statistics("w", of, 1, 1, 1.0, 1.0, 0.0, 1.0, 0.0, 0, 0),))
 
 
-def test_to_go_back_forgets_everything_from_that_step_on_and_nothing_before():
+def test_to_go_back_forgets_everything_after_that_step_and_nothing_before():
     kept = Kept()
     for step in range(8):
         kept.add(Sample(step, 0.0, Totals(params=step)))
@@ -513,7 +546,7 @@ def test_to_go_back_forgets_everything_from_that_step_on_and_nothing_before():
     kept.back_to(5)
     kept.add(Sample(5, 0.0, Totals(params=5)))
     for held in (kept.changes, kept.values, kept.alarms):
-        assert [each.step for each in held] == [0, 1, 2, 3, 4]
+        assert [each.step for each in held] == [0, 1, 2, 3, 4, 5]
     assert [each.step for each in kept.samples] == [0, 1, 2, 3, 4, 5]
     assert [note.code for note in kept.notes] == ["history-gone-back"]
 
@@ -522,5 +555,6 @@ def test_an_update_alone_that_is_forgotten_is_said():
     kept = Kept()
     kept.add(values(4, "weight"))
     kept.add(values(5, "update"))
-    kept.back_to(5)
+    kept.back_to(4)
+    assert [each.step for each in kept.values] == [4]
     assert [note.code for note in kept.notes] == ["history-gone-back"]

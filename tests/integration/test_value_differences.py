@@ -187,6 +187,38 @@ def test_blocks_that_changed_places_are_found_and_tuned_ones_stay():
                                                                           for n in ("weight", "bias")}  # fmt: skip
 
 
+class Named(torch.nn.Module):
+    """Two networks of one structure under names, as those of DQN, and two norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.online, self.target = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+        self.norm1, self.norm2 = torch.nn.LayerNorm(4), torch.nn.LayerNorm(4)
+
+
+def test_names_say_more_than_values():
+    """The target gets the values of the online network, which goes on; of a norm at first nothing tells which it is."""
+    one = Named()
+    other = copy.deepcopy(one)
+    other.target.load_state_dict(one.online.state_dict())
+    torch.nn.init.ones_(other.online.weight)
+    torch.nn.init.normal_(one.norm1.weight)
+    torch.nn.init.normal_(other.norm2.weight)
+    found = numel.compare(one, other, values=True)
+    assert found.changes == ()
+    assert all(each.first == each.second for each in found.values[0])
+
+
+def test_what_holds_one_value_everywhere_tells_nothing():
+    def net(*parts: Any) -> Any:
+        return torch.nn.Sequential(*(torch.nn.LayerNorm(4) if part == "n" else torch.nn.Linear(4, 4) for part in parts))
+
+    found = numel.compare(net(*"nln"), net(*"nnln"), values=True)
+    pairs = [(int(x), int(y)) for x, y in found.alignments[0].modules if x and y]
+    assert pairs == sorted(pairs)
+    assert [y for _, y in pairs] == sorted(y for _, y in pairs)
+
+
 def test_models_without_a_tensor_in_common_are_compared_all_the_same():
     found = numel.compare(torch.nn.Linear(3, 2), torch.nn.Conv1d(3, 2, 1), values=True)
     assert not found.identical

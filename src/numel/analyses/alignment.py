@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from numel.facts import Snapshot, TensorRecord, above_of
+from numel.facts import ONE_VALUE, Snapshot, TensorRecord, above_of
 
 # parts of paths that only wrap what they hold: torch.compile, FSDP, checkpointing, peft; "module", of DataParallel and
 # DDP, is one where there is nothing beside it
@@ -44,7 +44,7 @@ class Node:
     tensors: dict[str, TensorRecord] = field(default_factory=dict)
     children: dict[str, Node] = field(default_factory=dict)
     form: int = 0  # equal for modules of the same tensors and children; 0 where there are none
-    content: int = 0  # the same with their values, where these are known
+    content: int = 0  # the same with their values, where these are known; below zero where they tell nothing apart
 
 
 Shapes = dict[str, tuple[int, ...] | None]
@@ -203,7 +203,9 @@ def _number(root: Node, forms: dict[object, int], marks: Mapping[str, str] | Non
             node.form = forms.setdefault((*shapes, None, *below), len(forms) + 1) if held or below else 0
         elif node.form and all(number for _, number in below) and all(t.path in marks for t in held.values()):
             values = sorted((name, marks[tensor.path]) for name, tensor in held.items())
-            node.content = forms.setdefault((node.form, *values, None, *below), len(forms) + 1)
+            number = forms.setdefault((node.form, *values, None, *below), len(forms) + 1)
+            telling = any(mark != ONE_VALUE for _, mark in values) or any(each > 0 for _, each in below)
+            node.content = number if telling else -number
 
 
 def _roots(one: Node, other: Node) -> tuple[Node, Node]:
@@ -280,7 +282,7 @@ def _named(a: Node, b: Node) -> Pairs:
 def _children(a: Node, b: Node) -> Pairs | None:
     """Pairs of what is in two modules; `None` where there is too much to look for those under other names."""
     by_name = _named(a, b)
-    by_value = _by_value(a, b, by_name)
+    by_value = _by_value(a, b, by_name) if _is_numbered(a) and _is_numbered(b) else None  # a name says more than values
     if by_value is not None:
         return _with_renamed(by_value, _rest(a, by_value), _rest(b, by_value))
     alike = _likeness([*a.children.values(), *b.children.values()])
@@ -290,7 +292,7 @@ def _children(a: Node, b: Node) -> Pairs | None:
     by_order = _in_order(list(a.children.values()), list(b.children.values()), alike)
     if by_order is None:
         return None
-    numbered = all(child.name.isdigit() for node in (a, b) for child in node.children.values())
+    numbered = _is_numbered(a) and _is_numbered(b)
     bonus = 0 if numbered else 2  # a name says more than a number
     if _score(by_order, alike, bonus) > _score(by_name, alike, bonus):
         if numbered:  # what lies between two pairs is what has changed there
@@ -302,12 +304,16 @@ def _children(a: Node, b: Node) -> Pairs | None:
 def _by_value(a: Node, b: Node, by_name: Pairs) -> Pairs | None:
     """Children that hold the same values, in the order of both, with those of one class between them; `None` where as
     many hold them under their names."""
-    same = sum(x.content == y.content != 0 for x, y in by_name)
-    left, right = ([child for child in node.children.values() if child.content] for node in (a, b))
+    same = sum(x.content == y.content > 0 for x, y in by_name)
+    left, right = ([child for child in node.children.values() if child.content > 0] for node in (a, b))
     if not left or not right or same == min(len(left), len(right)):
         return None
     pairs = _in_order(left, right, lambda node: node.content)
     return None if pairs is None or len(pairs) <= same else _filled(pairs, a, b)
+
+
+def _is_numbered(node: Node) -> bool:
+    return all(name.isdigit() for name in node.children)
 
 
 def _rest(node: Node, pairs: Pairs) -> list[Node]:

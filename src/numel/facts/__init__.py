@@ -1,7 +1,7 @@
 """What is true: flat tables of frozen records keyed by dotted path. Standard library only."""
 
 from numel.facts.change import Change, ChangeKind
-from numel.facts.difference import ValueDifference
+from numel.facts.difference import ONE_VALUE, ValueDifference
 from numel.facts.dtype import DType, dtype, dtype_of, known_dtypes
 from numel.facts.histogram import Histogram
 from numel.facts.history import Alarm, Sample, Seen, Values
@@ -25,6 +25,7 @@ from numel.facts.trace import (
 )
 
 __all__ = [
+    "ONE_VALUE",
     "OUTSIDE",
     "WAYS_OUT",
     "Alarm", "CallRecord", "Change", "ChangeKind", "DType", "Failure", "Histogram", "MemoryEvent", "ModuleRecord",

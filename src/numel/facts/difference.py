@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ONE_VALUE = "one value"  # what stands for the values of a tensor that is the same everywhere, as a norm is at first
+
 
 @dataclass(frozen=True, slots=True)
 class ValueDifference:

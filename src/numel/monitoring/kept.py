@@ -117,6 +117,7 @@ class Kept:
         self._alarms: deque[Alarm] = deque(maxlen=ALARMS)
         self._older = {"changes": 0, "alarms": 0}
         self._notes: list[Note] = []
+        self._again: int | None = None  # the step from which the run was gone on with
         self.last: tuple[int, float] | None = None  # the step and the time of the last look
 
     def looked(self, step: int, time: float) -> None:
@@ -124,7 +125,7 @@ class Kept:
         self.last = step, time
 
     def add(self, seen: Sample | Seen | Values | Alarm) -> None:
-        """One more, of a step that is none of those before."""
+        """One more, of the step of the one before or a later one."""
         self.looked(seen.step, seen.time)
         match seen:
             case Sample():
@@ -133,9 +134,14 @@ class Kept:
                 self._older["changes"] += len(self._changes) == CHANGES
                 self._changes.append(seen)
             case Alarm():
+                if seen.step == self._again and any(a.step == seen.step and a.note == seen.note for a in self._alarms):
+                    return
                 self._older["alarms"] += len(self._alarms) == ALARMS
                 self._alarms.append(seen)
             case Values():
+                newest = self._looks.newest
+                if seen.step == self._again and newest is not None and newest.values[0].step == seen.step:
+                    return  # a run that goes on has no gradients yet
                 if _histograms(seen):
                     self._drawn.add(seen)
                     seen = _bare(seen)
@@ -146,20 +152,20 @@ class Kept:
                     self._looks.add(_Look((seen,)))
 
     def back_to(self, step: int) -> None:
-        """Forget what was seen from that step on: a run that went on from a checkpoint does it again."""
-        gone = self._samples.drop(lambda each: each.step >= step)
-        gone += self._looks.drop(lambda each: each.values[0].step >= step)
-        self._drawn.drop(lambda each: each.step >= step)
+        """Forget what was seen after that step: a run that went on from a checkpoint does it again. What happened at
+        the step itself stays: the first look of the new run can not tell what led to it."""
+        gone = int(self.last is not None and self.last[0] > step)
+        self._samples.drop(lambda each: each.step >= step)  # it has totals of its own
+        self._looks.drop(lambda each: each.values[0].step > step)
+        self._drawn.drop(lambda each: each.step > step)
         newest = self._looks.newest
-        if newest is not None and newest.values[-1].step >= step:
-            gone += 1
-            self._looks.replace_newest(_Look(tuple(each for each in newest.values if each.step < step)))
-        gone += len(self._changes) + len(self._alarms)
-        self._changes = deque((each for each in self._changes if each.step < step), CHANGES)
-        self._alarms = deque((each for each in self._alarms if each.step < step), ALARMS)
-        gone -= len(self._changes) + len(self._alarms)
+        if newest is not None and newest.values[-1].step > step:
+            self._looks.replace_newest(_Look(tuple(each for each in newest.values if each.step <= step)))
+        self._changes = deque((each for each in self._changes if each.step <= step), CHANGES)
+        self._alarms = deque((each for each in self._alarms if each.step <= step), ALARMS)
+        self._again = step
         if gone:
-            text = f"the run was gone on with from step {step}; what was seen from there on before is left out"
+            text = f"the run was gone on with from step {step}; what was seen after it before is left out"
             self._notes.append(Note("history-gone-back", "info", text))
 
     @property

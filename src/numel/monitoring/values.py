@@ -13,8 +13,8 @@ import torch
 
 from numel import torch_private
 from numel.facts import Histogram, Statistics
+from numel.sources.values import BINS
 
-BINS = 64
 SAMPLE = 1 << 16  # elements of a tensor that its histogram is of
 _WHOLE = 1 << 20  # elements up to which a weight is kept whole until its update is known: 4 MiB of float32
 _PIECE = 1 << 22  # elements that are made doubles at once
@@ -81,7 +81,7 @@ class _Gathered:
 
     def add(self, numbers: torch.Tensor) -> None:
         """A tensor of few numbers; what comes back are lists in the same order."""
-        wide = _wide(numbers.device)
+        wide = torch_private.widest_float(numbers.device)
         if wide is torch.float32 and not numbers.is_floating_point():
             wide = torch.int64  # a count may be more than a float32 holds
         key = numbers.device, wide
@@ -277,12 +277,8 @@ def _flat(path: str, of: str, tensor: Any) -> _Flat | None:
     return _Flat(path, of, plain.reshape(-1), row, absent)
 
 
-def _wide(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def _norm(values: torch.Tensor) -> torch.Tensor:
-    norm: torch.Tensor = torch.linalg.vector_norm(values, dtype=_wide(values.device))
+    norm: torch.Tensor = torch.linalg.vector_norm(values, dtype=torch_private.widest_float(values.device))
     return norm
 
 
@@ -291,7 +287,7 @@ def _measured(found: Sequence[_Flat]) -> list[Statistics]:
     first = _Gathered()
     for each in found:
         if each.values.numel():
-            wide = _wide(each.values.device)
+            wide = torch_private.widest_float(each.values.device)
             pieces = torch.split(each.values, _PIECE)  # which are made wide, one after the other
             first.add(torch.stack(torch.aminmax(each.values)))
             first.add(torch.stack([piece.sum(dtype=wide) for piece in pieces]))
@@ -322,7 +318,7 @@ class _Sums:
         self._finite = isfinite(self._low) and isfinite(self._high)  # NaN is the lowest and the highest
         self._mean = total / n
         self._variance = self._norm / n * self._norm - self._mean * self._mean
-        close = _CLOSE[_wide(flat.values.device)] * self._mean * self._mean
+        close = _CLOSE[torch_private.widest_float(flat.values.device)] * self._mean * self._mean
         self._close = self._finite and self._low != self._high and not self._variance >= close
         wide = (self._high - self._low) * 2 * BINS
         self._bins = self._finite and isfinite(wide) and flat.of in ("weight", "gradient") and not flat.absent
@@ -333,11 +329,11 @@ class _Sums:
         if not self._finite:
             gathered.add(torch.stack([values.isnan().sum(), values.isinf().sum()]))
         if self._close:
-            wide = _wide(values.device)
+            wide = torch_private.widest_float(values.device)
             pieces = (values[start : start + _PIECE].to(wide) for start in range(0, values.numel(), _PIECE))
             gathered.add(torch.stack([torch.linalg.vector_norm(piece - self._mean) for piece in pieces]))
         if self._bins and self._low != self._high:
-            sample = values[:: self._flat.every()].to(_wide(values.device))
+            sample = values[:: self._flat.every()].to(torch_private.widest_float(values.device))
             gathered.add(_counts(sample, self._low, self._high))
 
     def statistics(self, more: Iterator[list[float]]) -> Statistics:

@@ -7,7 +7,7 @@ from math import inf, isfinite, prod, sqrt
 from typing import Any
 
 from numel.facts import ValueDifference
-from numel.sources.values import PIECE, numbers_of, spans, tensors
+from numel.sources.values import PIECE, numbers_of, spans, tensors, widened
 
 _MOST_RANK = 64  # a change of more directions is not called low-rank
 _SPARE = 8  # directions more than looked for (Halko, Martinsson and Tropp, 2011, section 4.2)
@@ -57,13 +57,7 @@ def _of_one_kind(a: Any, b: Any) -> tuple[Any, Any]:
     """Two pieces in types that torch compares without rounding: integers as int64, floats of one byte as float32."""
     if a.dtype == b.dtype and (a.element_size() > 1 or not a.is_floating_point()):
         return a, b
-    return _widened(a), _widened(b)
-
-
-def _widened(piece: Any) -> Any:
-    if not piece.is_floating_point():
-        return piece.long()
-    return piece.float() if piece.element_size() < 4 else piece
+    return widened(a), widened(b)
 
 
 def _same(a: Any, b: Any) -> Any:
@@ -85,10 +79,12 @@ def _apart(a: Any, b: Any, wide: Any) -> Any:
 
 def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> ValueDifference:
     """With `scale` both are multiplied by it for the sums, whose squares are beyond doubles else."""
+    from numel import torch_private
+
     squares = first_squares = second_squares = product = largest = first_largest = 0.0
     odd = differing = 0
     for a, b in _pieces(x, y):
-        wide = _wide(a)  # sums of many squares need the digits
+        wide = torch_private.widest_float(a.device)  # sums of many squares need the digits
         same = _same(a, b)
         known = a.isfinite() & b.isfinite()
         odd += int((~known & ~same).sum())
@@ -116,12 +112,6 @@ def _difference(before: str, after: str, x: Any, y: Any, scale: float = 1.0) -> 
         (max(-1.0, min(1.0, product / norms)) if differing else 1.0) if norms and isfinite(norms) else None,
         _rank(x, y, length, largest) if differing and not odd else None, odd, differing,
     )  # fmt: skip
-
-
-def _wide(piece: Any) -> Any:
-    import torch
-
-    return torch.float32 if piece.device.type == "mps" else torch.float64
 
 
 def _beside(value: float, whole: float) -> float:
@@ -170,10 +160,12 @@ class _Change:
         return sum(apart.T @ left[rows] for rows, apart in self._pieces())
 
     def _pieces(self) -> Iterator[tuple[slice, Any]]:
+        from numel import torch_private
+
         x, y = self._x, self._y
         most = max(1, PIECE // prod(x.shape[1:]))
         for start in range(0, x.shape[0], most):
             rows = slice(start, start + most)
             a = x[rows].reshape(-1, prod(x.shape[1:]))
             b = y[rows].to(a.device).reshape(a.shape)
-            yield rows, (_apart(*_of_one_kind(a, b), _wide(a)) * self._scale).float()
+            yield rows, (_apart(*_of_one_kind(a, b), torch_private.widest_float(a.device)) * self._scale).float()

@@ -1,5 +1,5 @@
-"""The values of weights → histograms, a tensor at a time, in pieces of bounded size; where they lie, there they are
-counted."""
+"""The values of weights: histograms of them, and what stands for them, a tensor at a time, in pieces of bounded size;
+where they lie, there they are counted. Those of files are read when they are asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from numel.errors import TargetError
 from numel.extras import need
-from numel.facts import Histogram, Snapshot
+from numel.facts import ONE_VALUE, Histogram, Snapshot
 from numel.sources import files
 from numel.sources.bytes import printable
 
@@ -69,11 +69,12 @@ def marks(target: Any) -> dict[str, str]:
     """
     found = {}
     for path, tensor in tensors(target).items():
-        known = numbers_of(tensor)
+        known = numbers_of(tensor) if isinstance(tensor, Stored) or _plain(tensor) else None
         if known is not None:
-            first = next(spans(known.shape, _MARKED), (slice(0, 0),))
-            numbers = known[first].reshape(-1).double().tolist()
-            found[path] = blake2b(repr((tuple(known.shape), numbers)).encode(), digest_size=8).hexdigest()
+            first = known[next(spans(known.shape, _MARKED), (slice(0, 0),))].reshape(-1)
+            numbers = widened(first).tolist()
+            text = repr((tuple(known.shape), numbers))
+            found[path] = ONE_VALUE if len(set(numbers)) < 2 else blake2b(text.encode(), digest_size=8).hexdigest()
     return found
 
 
@@ -162,6 +163,13 @@ def numbers_of(tensor: Any) -> Any | None:
     if tensor is None:
         return None
     return tensor.dequantize() if tensor.is_quantized else tensor.detach()
+
+
+def widened(piece: Any) -> Any:
+    """Integers as int64 and small floats as float32: types that torch compares without rounding."""
+    if not piece.is_floating_point():
+        return piece.long()
+    return piece.float() if piece.element_size() < 4 else piece
 
 
 def _dequantized(tensor: Any) -> Any | None:
