@@ -38,6 +38,22 @@ def test_floats_of_one_byte_are_read(dtype: Any, tmp_path: Path):
     assert (wide.differing, wide.max_abs) == (1, found.max_abs)
 
 
+TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+         torch.uint8, torch.uint16, torch.uint32, torch.bool]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_every_type_of_a_file_is_read(dtype: Any, tmp_path: Path):
+    from safetensors.torch import save_file
+
+    tensor = torch.tensor([[0, 1], [1, 1]]).to(dtype)
+    save_file({"a.weight": tensor}, tmp_path / "a.safetensors")
+    found = numel.compare(tmp_path / "a.safetensors", {"a.weight": tensor}, values=True)
+    assert found.identical
+    assert [each.second for each in found.values[0]] == ["a.weight"]
+    assert [each.numel for each in numel.read(tmp_path / "a.safetensors", values=True).histograms] == [4, 4]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

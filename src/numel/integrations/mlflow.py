@@ -17,6 +17,7 @@ _MOST = 1000  # metrics that the tracking server takes at once (MLflow REST API,
 _LONGEST = 250  # characters of a metric's name
 _REFUSED = re.compile(r"[^\w.\- ]")  # in names; a slash would be taken, but not at each place
 _LINES = 2000  # of a text, which is uploaded whole when lines are added
+_TEXTS = "numel/changes"
 _PAUSE = 5.0  # seconds from one upload to the next, so that many changes do not slow the training down
 
 
@@ -33,6 +34,7 @@ class MLflow(Sink):
         self._run = run_id or (active.info.run_id if active is not None else None)
         self._lines: list[str] = []  # of the newest text
         self._first = 0  # the step of the first of them
+        self._name = ""
         self._uploaded = 0  # how many of them are there
         self._due = 0.0  # the time from which on they may be uploaded
         if self._run is None and is_first():
@@ -69,7 +71,13 @@ class MLflow(Sink):
         if self._uploaded == len(self._lines):
             return
         text = "\n".join(self._lines) + "\n"
-        self._mlflow.MlflowClient().log_text(self._run, text, f"numel/changes/{self._first:09}.txt")
+        client = self._mlflow.MlflowClient()
+        if not self._uploaded:
+            there = {each.path for each in client.list_artifacts(self._run, _TEXTS)}
+            ends = ("", *(f"-{n}" for n in range(2, len(there) + 3)))  # a run that was gone on with has its own
+            names = (f"{_TEXTS}/{self._first:09}{end}.txt" for end in ends)
+            self._name = next(name for name in names if name not in there)
+        client.log_text(self._run, text, self._name)
         self._uploaded, self._due = len(self._lines), time.monotonic() + _PAUSE
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import operator
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -46,7 +47,7 @@ class Monitor:
         self._held = Held()
         self._state: State | None = None
         self._kept = Kept()
-        self._unwritten: list[Record] = []  # kept, and not yet given to the sink
+        self._unwritten: deque[Record] = deque()  # kept, and not yet given to the sink
         self._sink = _sink(sink)
         self.target = f"{type(model).__module__}.{type(model).__qualname__}"
         self._sink.begin(self.target)
@@ -95,15 +96,18 @@ class Monitor:
                 from numel.monitoring.values import Looks  # with torch, which a history is read without
 
                 self._looks = Looks()
-            updates = self._looks.updates(self._model)
+            updates = self._looks.updates(self._model, self._optimizers)
+            statistics += updates
             if updates:
-                statistics += updates
                 notes += self._alarms.of_updates(updates, self._looks.holders)
+            if updates or self._looks.several:
+                notes += self._alarms.of_steps(self._looks.several)
             if step >= self._due:
                 self._due = (step // self._every + 1) * self._every
                 seen = self._looks.look(self._model, self._optimizers)
                 statistics += seen.statistics
-                notes += self._alarms.of_look(seen.statistics, seen.trainable, seen.missing, seen.unmoved, seen.holders)
+                notes += self._alarms.of_look(seen.statistics, seen.trainable, seen.missing, seen.unmoved, seen.moved,
+                                              seen.observed, seen.holders)  # fmt: skip
                 notes += self._alarms.of_unread(seen.unread)
         if statistics:
             self._keep(Values(step, now, tuple(statistics)))
@@ -117,15 +121,19 @@ class Monitor:
 
     def _write(self) -> None:
         """Give the sink what it has not got, each once: where it raises, what follows is given to it all the same."""
-        unwritten, self._unwritten = self._unwritten, []
         raised: Exception | None = None
-        for seen in unwritten:
+        while self._unwritten:  # what an interrupt leaves is written the next time
             try:
-                self._sink.write(seen)
+                self._sink.write(self._unwritten.popleft())
             except Exception as error:
                 raised = raised or error
         if raised is not None:
             raise raised
+
+    def set_optimizer(self, optimizer: Any) -> None:
+        """Look at the moments and parameters of this optimizer from now on, or of a list of them: after a layer was
+        replaced and the optimizer made again. Raises `InputsError` for what is none."""
+        self._optimizers = _optimizers(optimizer)
 
     @property
     def kept(self) -> Kept:

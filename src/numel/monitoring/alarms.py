@@ -13,6 +13,8 @@ from numel.facts import Note, Statistics, listed
 
 RUNNING = 3  # looks in a row until what may be chance is said
 TIMES = 100  # the usual norm
+_IDLE = 30  # looks without a step, and ten times as many observes: more than gradients are gathered over
+_FULL = 0.5  # of a gradient that is zero
 _USUAL = 5, 20  # looks that make a norm usual: at least, and at most
 
 Found = dict[tuple[str, ...], Note]  # by code, path, and what of it
@@ -26,22 +28,32 @@ class Alarms:
         self._norms: dict[tuple[str, str], deque[float]] = {}
         self._dead, self._missing, self._still = _Running(), _Running(), _Running()
         self._changed: set[str] = set()  # weights that a step has changed since the last look
+        self._shares: dict[str, float] = {}  # how much of each gradient was zero at the last look
+        self._has_looked = self._has_moved = False
         self._unseen = self._nothing = 0
+        self._idle = 0, 0  # looks and observes since the last step
 
     def of_look(
         self, statistics: Sequence[Statistics], trainable: Sequence[str] = (), missing: Iterable[str] = (),
-        unmoved: Iterable[str] = (), holders: Mapping[str, int] | None = None,
+        unmoved: Iterable[str] = (), moved: bool = False, observed: int = 0, holders: Mapping[str, int] | None = None,
     ) -> tuple[Note, ...]:  # fmt: skip
         """What is new at a look at weights and gradients. `trainable` are the parameters that train, `missing` those of
-        them that have no gradient, `unmoved` those that no step since the look before was for; `holders` says by number
-        which optimizer holds which."""
+        them that have no gradient, `unmoved` those that no step since the look before was for; whether one `moved` any,
+        and how often was `observed` since. `holders` says by number which optimizer holds which.
+
+        Several looks at the gradients of one step say of them what one says."""
         there, gone, by = set(trainable), set(missing), holders or {}
         zeros = {each.path: each.zeros for each in statistics if each.of == "gradient" and each.path in there}
         dead, live = ({path for path, share in zeros.items() if (share == 1) == which} for which in (True, False))
-        self._dead.after(dead, live, by)
-        self._missing.after(gone - self._changed, there - gone, by)
+        known = self._has_moved or any(number >= 0 for number in by.values())  # whether a step would have been seen
+        if moved or not self._has_looked or not known:
+            self._dead.after(dead, live, by)
+            self._missing.after(gone - self._changed, there - gone, by)
         self._still.after(set(unmoved), self._changed, by)
-        self._changed = set()
+        self._changed, self._shares = set(), zeros
+        is_idle = bool(live) and self._has_looked and not moved
+        self._idle = (self._idle[0] + 1, self._idle[1] + observed) if is_idle else (0, 0)
+        self._has_looked, self._has_moved = True, self._has_moved or moved
         for running in (self._dead, self._missing, self._still):
             running.keep(there)
         self._unseen = 0 if live or not there else self._unseen + 1
@@ -69,11 +81,17 @@ class Alarms:
 
     def of_updates(self, updates: Sequence[Statistics], holders: Mapping[str, int] | None = None) -> tuple[Note, ...]:
         """What is new at the observe after a step; of the parameters that the step was for."""
-        still, changed = ({each.path for each in updates if (each.zeros == 1) == which} for which in (True, False))
-        self._nothing = 0 if changed else self._nothing + 1
+        still = {each.path for each in updates if each.zeros == 1 and (not each.sampled or self._is_full(each.path))}
+        changed = {each.path for each in updates if each.zeros < 1}
+        self._nothing = self._nothing + 1 if still and not changed else 0
         self._changed |= changed
         self._still.after(still, changed, holders or {})
         return self._unchanged([each.path for each in updates])
+
+    def _is_full(self, path: str) -> bool:
+        """Whether a step that changes a weight would be seen in a sample of it: not where only few rows have gradients.
+        """
+        return self._shares.get(path, 0.0) < _FULL
 
     def _unchanged(self, order: Sequence[str]) -> tuple[Note, ...]:
         found: Found = {}
@@ -83,7 +101,15 @@ class Alarms:
         if self._nothing >= RUNNING:
             text = f"no weight changed in {RUNNING} steps: the rate is zero, or too small for their type"
             found["not-updated", ""] = Note("not-updated", "warning", text)
+        elif self._idle[0] >= _IDLE and self._idle[1] >= 10 * _IDLE:
+            text = f"no weight changed at {_IDLE} looks running, and there are gradients: is optimizer.step() called?"
+            found["not-updated", ""] = Note("not-updated", "warning", text)
         return self._new("updates", found)
+
+    def of_steps(self, several: bool) -> tuple[Note, ...]:
+        """Whether there were several steps from a look to the observe after it."""
+        text = "several steps lie between a look and the next observe: what one adds is not known; observe each step"
+        return self._new("steps", {("updates-unseen", ""): Note("updates-unseen", "info", text)} if several else {})
 
     def of_values(self, statistics: Sequence[Statistics]) -> tuple[Note, ...]:
         """What is new among the values of one observe: NaN and infinities, those of one tensor together.

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ except ImportError:  # there is none on Windows
     _flock = None
 
 _PIECE = 1 << 20  # bytes at once
+_PATIENCE = 2.0  # seconds until a file is another's
 _EXPECTED = "expected the JSON Lines that numel.monitor writes"
 
 Record = Sample | Seen | Values | Alarm
@@ -110,11 +112,12 @@ class JsonLines(Sink):
         self._writes = is_first()
         self._file: IO[bytes] | None = None
         self._is_taken = False
+        self._process = os.getpid()
 
     def begin(self, target: str) -> None:
         if not self._writes:
             return
-        self.stopped, self._is_taken = None, False
+        self.stopped, self._is_taken, self._process = None, False, os.getpid()
         self._take_over()
         file, cut = _opened(self._path)
         self._file = file
@@ -134,7 +137,7 @@ class JsonLines(Sink):
         if self._is_taken:
             self._is_taken = False
             self._give_up(f"another monitor writes to it now; nothing from step {seen.step} on of this one")
-        if self._file is None:
+        if self._file is None or self._process != os.getpid():  # a forked process has a copy of this
             return
         try:
             self._line(_line(seen))
@@ -168,7 +171,7 @@ class JsonLines(Sink):
         file, self._file = self._file, None
         if file is None:
             return
-        if _flock is not None:
+        if _flock is not None and self._process == os.getpid():
             with contextlib.suppress(OSError):
                 _flock(file, fcntl.LOCK_UN)  # also where a forked process still has the file open
         file.close()
@@ -204,15 +207,20 @@ def _opened(path: Path) -> tuple[IO[bytes], bool]:
 
 
 def _lock(file: IO[bytes], where: str) -> None:
-    """Two processes that write to one file would look like one run."""
-    if _flock is None:
-        return
-    try:
-        _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputsError(f"{where}: another monitor writes to it; close that one, or name another file") from error
-    except OSError:  # a file system without locks
-        return
+    """Two processes that write to one file would look like one run. Those that a killed run had started, as to load its
+    data, hold its lock until they notice."""
+    until = time.monotonic() + _PATIENCE
+    while _flock is not None:
+        try:
+            _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                text = "another monitor writes to it; close that one, or name another file"
+                raise InputsError(f"{where}: {text}") from error
+            time.sleep(_PATIENCE / 20)
+        except OSError:  # a file system without locks
+            return
 
 
 def _line(seen: Record) -> dict[str, Any]:
@@ -244,7 +252,8 @@ class Reader:
         self._where = where
         self._headers = self._damaged = 0
         self._resumed = False
-        self._first: SchemaError | None = None
+        self._first: object = None  # what was wrong with the first of them
+        self._cut = False  # whether the last line was no JSON
         self._mixed: dict[str, Note] = {}  # by code: each is said once
 
     def feed(self, lines: Iterable[str]) -> None:
@@ -252,15 +261,19 @@ class Reader:
         for line in lines:
             held = _held(line)
             if held is not None and is_header(held):
+                self._cut = False
                 self._begin(held)
                 continue
             self._check_begun()
+            if self._cut:  # something stands behind a line that a killed run had not ended
+                self._damage("no JSON")
+            self._cut = held is None and bool(line.strip())
             if held is None:
                 continue
             try:
                 seen = decode_line(held, self._where)
             except SchemaError as error:
-                self._first, self._damaged = self._first or error, self._damaged + 1
+                self._damage(error)
                 continue
             if seen is not None:
                 self._add(seen)
@@ -288,6 +301,9 @@ class Reader:
     def _say(self, code: str, text: str) -> None:
         self._mixed.setdefault(code, Note(code, "warning", text))
 
+    def _damage(self, what: object) -> None:
+        self._first, self._damaged = self._first or what, self._damaged + 1
+
     def _check_begun(self) -> None:
         if not self._headers:
             raise SchemaError(f"{self._where}: no history that numel wrote; {_EXPECTED}")
@@ -300,7 +316,7 @@ class Reader:
         if self._first is None:
             return notes
         if self.kept.last is None:
-            raise self._first
+            raise self._first if isinstance(self._first, SchemaError) else SchemaError(f"{self._where}: {self._first}")
         lines = "line is" if self._damaged == 1 else "lines are"
         text = f"{self._damaged:,} {lines} damaged and left out; the first: {self._first}"
         return (*notes, Note("lines-unread", "warning", text))

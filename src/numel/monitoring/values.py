@@ -18,6 +18,7 @@ from numel.sources.values import BINS
 SAMPLE = 1 << 16  # elements of a tensor that its histogram is of
 _WHOLE = 1 << 20  # elements up to which a weight is kept whole until its update is known: 4 MiB of float32
 _PIECE = 1 << 22  # elements that are made doubles at once
+_TELLING = 100  # values of a sample that must have changed for it to tell how far all did
 _SCALARS = frozenset({"step", "mu_product", "eta", "mu"})  # of a scalar parameter they have the shape of a moment
 _CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}  # of mean²: a variance below has lost half of its digits
 
@@ -25,12 +26,15 @@ _CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}  # of mean²: a variance bel
 @dataclass(frozen=True, slots=True)
 class Look:
     """What was seen: the statistics, the parameters that train and could be read, those of them without a gradient,
-    those that no step since the look before was for, which optimizer holds which, and what could not be read."""
+    those that no step since the look before was for, and whether one was for any; how often was observed since then,
+    which optimizer holds which, and what could not be read."""
 
     statistics: tuple[Statistics, ...]
     trainable: tuple[str, ...]
     missing: frozenset[str]
     unmoved: frozenset[str]
+    moved: bool
+    observed: int
     holders: Mapping[str, int]
     unread: tuple[str, ...]
 
@@ -69,7 +73,8 @@ class _Before:
     stride: tuple[int, ...]
     numel: int
     every: int
-    version: int | None
+    version: int | None  # how often it had been written to
+    steps: int | None  # how many steps its optimizer had made of it
 
 
 class _Gathered:
@@ -105,12 +110,15 @@ class _Gathered:
 
 class Looks:
     """Looks at the values of one model, one after the other. From a look to the step after it, copies of the weights
-    that train are held, of large ones of a sample. A step is what raises torch's count of the writes to a parameter;
-    where something writes past it (`.data`, a replayed graph), its values tell."""
+    that train are held, of large ones of a sample. The optimizer's own count of steps tells when there was one; where
+    it has none, that most weights with a gradient were written to; and where something writes past torch's count of
+    that (`.data`, a fused kernel, a replayed graph), the values."""
 
     def __init__(self) -> None:
         self._before: dict[str, _Before] = {}
+        self._kept = 0  # how many of them there were at the look
         self._observed = 0  # how often since the look
+        self.several = False  # whether updates are not known since there was more than one step
         self.holders: Mapping[str, int] = {}  # which optimizer held which at the last look
 
     @torch.no_grad()
@@ -129,7 +137,8 @@ class Looks:
         holders: dict[str, int] = {}
         held = {id(each): i for i, optimizer in enumerate(optimizers) for group in optimizer.param_groups
                 for each in group["params"]}  # fmt: skip
-        unmoved = frozenset(self._before)
+        unmoved, observed = frozenset(self._before), self._observed
+        moved = len(self._before) < self._kept
         self._before, self._observed = {}, 0
         for path, parameter in model.named_parameters():
             holders[path] = held.get(id(parameter), -1)
@@ -141,7 +150,7 @@ class Looks:
             if parameter.requires_grad:
                 trainable.append(path)
                 if weight.numel:
-                    self._keep(path, parameter, weight)
+                    self._keep(path, parameter, weight, _steps(parameter, optimizers, holders[path]))
             gradient = parameter.grad if parameter.is_leaf or parameter.retains_grad else None
             for of, tensor in (("gradient", gradient), *_moments(parameter, optimizers)):
                 if tensor is None:
@@ -153,49 +162,91 @@ class Looks:
                     unread.append(f"{path} ({of})")
                 else:
                     found.append(values)
-        self.holders = holders
+        self.holders, self._kept = holders, len(self._before)
         statistics = _measured([each for each in found if each.numel])
-        return Look(tuple(statistics), tuple(trainable), frozenset(missing), unmoved, holders, tuple(unread))
+        return Look(tuple(statistics), tuple(trainable), frozenset(missing), unmoved, moved, observed, holders,
+                    tuple(unread))  # fmt: skip
 
     @torch.no_grad()
-    def updates(self, model: Any) -> tuple[Statistics, ...]:
+    def updates(self, model: Any, optimizers: Sequence[Any] = ()) -> tuple[Statistics, ...]:
         """What the first step since the last look added to the weights, once for each; not of a parameter that is
-        another object now, or has another shape, element type or device."""
+        another object now, or has another shape, element type or device, nor where there were several steps, or may
+        have been."""
+        self.several = False
         if not self._before:
             return ()
         self._observed += 1
-        every = self._observed & (self._observed - 1) == 0  # 1, 2, 4, 8 …: one step however many looks a step takes
+        is_due = _is_power(self._observed)  # for values to be compared: not at each observe
+        there = [(path, parameter, self._before[path]) for path, parameter in model.named_parameters()
+                 if path in self._before and self._before[path].parameter() is parameter]  # fmt: skip
+        stepped = self._stepped(there, optimizers)
         lasting: dict[str, _Before] = {}
-        pairs: list[tuple[_Before, _Flat, bool]] = []
-        for path, parameter in model.named_parameters():
-            kept = self._before.get(path)
-            if kept is None or kept.parameter() is not parameter:
-                continue
-            stepped = kept.version is None or _version(parameter) != kept.version
-            if not stepped and not every:
+        pairs: list[tuple[_Before, _Flat]] = []
+        for path, parameter, kept in there:
+            steps = stepped[path]
+            if steps == 0 or (steps is None and not is_due):
                 lasting[path] = kept
+                continue
+            if steps is not None and steps > 1:
+                self.several = True
                 continue
             change = _changed(path, parameter, kept)
             if change is not None:
-                pairs.append((kept, change, stepped))
+                pairs.append((kept, change))
         lengths = _Gathered()
-        for kept, _, _ in pairs:
+        for kept, _ in pairs:
             lengths.add(_norm(kept.values))
         found: list[Statistics] = []
-        measured = zip(pairs, _measured([change for _, change, _ in pairs]), lengths.brought(), strict=True)
-        for (kept, _, stepped), each, (length,) in measured:
-            if each.zeros == 1 and not stepped:
+        measured = zip(pairs, _measured([change for _, change in pairs]), lengths.brought(), strict=True)
+        for (kept, _), each, (length,) in measured:
+            if stepped[each.path] is None and each.zeros == 1:
                 lasting[each.path] = kept
-            else:
+            elif stepped[each.path] is not None or self._observed <= 2:  # else values were not compared just before
                 found.append(_as_update(each, kept.numel, length))
         self._before = lasting
         return tuple(found)
 
-    def _keep(self, path: str, parameter: Any, weight: _Flat) -> None:
+    def _stepped(
+        self, there: Sequence[tuple[str, Any, _Before]], optimizers: Sequence[Any]
+    ) -> dict[str, int | None]:  # fmt: skip
+        """How many steps there were of each, one where that can not be counted; `None` where only its values tell."""
+        counted = {path: _steps(parameter, optimizers, self.holders.get(path, -1)) for path, parameter, _ in there}
+        written = {path: None not in (kept.version, _version(parameter)) and _version(parameter) != kept.version
+                   for path, parameter, kept in there}  # fmt: skip
+        votes: dict[int, list[bool]] = {}  # of those with a gradient, by optimizer
+        for path, parameter, _ in there:
+            if parameter.is_leaf and parameter.grad is not None:
+                votes.setdefault(self.holders.get(path, -1), []).append(written[path])
+        found: dict[str, int | None] = {}
+        for path, _, kept in there:
+            cast = votes.get(self.holders.get(path, -1), [])
+            now = counted[path]
+            if now is not None:
+                found[path] = now - (kept.steps or 0) if now >= (kept.steps or 0) else 1  # a state that was loaded
+            else:
+                found[path] = 1 if written[path] and 2 * sum(cast) >= len(cast) else None
+        return found
+
+    def _keep(self, path: str, parameter: Any, weight: _Flat, steps: int | None) -> None:
         every = weight.every() if weight.numel > _WHOLE else 1
         values = weight.values[::every].clone()
         self._before[path] = _Before(weakref.ref(parameter), values, parameter.shape, _stride(parameter), weight.numel,
-                                     every, _version(parameter))  # fmt: skip
+                                     every, _version(parameter), steps)  # fmt: skip
+
+
+def _is_power(n: int) -> bool:
+    """Of two: 1, 2, 4, 8 …"""
+    return n & (n - 1) == 0
+
+
+def _steps(parameter: Any, optimizers: Sequence[Any], holder: int) -> int | None:
+    """How many steps an optimizer says that it has made of a parameter, `None` where it does not say. Of a tensor how
+    often it was written to: to read it could mean to wait for a device."""
+    held = optimizers[holder].state.get(parameter) if 0 <= holder < len(optimizers) else None
+    steps = held.get("step") if isinstance(held, Mapping) else None
+    if isinstance(steps, torch.Tensor):
+        return _version(steps)
+    return int(steps) if isinstance(steps, int | float) else None
 
 
 def _version(parameter: Any) -> int | None:
@@ -220,7 +271,8 @@ def _changed(path: str, parameter: Any, kept: _Before) -> _Flat | None:
 
 
 def _as_update(found: Statistics, numel: int, length: float) -> Statistics:
-    norm = found.norm
+    few = found.seen < numel and round(found.seen * (1 - found.zeros)) < _TELLING
+    norm = None if few else found.norm  # as of an embedding of which few rows are in a batch
     ratio = _known(norm / length) if norm is not None and isfinite(length) and length else None
     whole = None if norm is None else _known(norm * sqrt(numel / found.seen))
     return Statistics(found.path, "update", numel, found.seen, whole, found.mean, found.std, found.absmax, found.zeros,

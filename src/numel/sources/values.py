@@ -22,6 +22,7 @@ ALL_BINS = 128  # of all parameters together
 PIECE = 1 << 20  # elements at once: torch counts in float32, which is exact up to 2²⁴
 _MAPPED = 1 << 26  # bytes of a file that are read until it is mapped anew, and their pages are no longer this process's
 _MARKED = 64  # values that stand for a tensor
+_UNREADABLE = frozenset({"C64", "F4", "F6_E2M3", "F6_E3M2"})  # complex, and what torch can not widen
 _SMALLER = 2.0**-20  # exact but for the smallest floats, which share a bin with zero then
 
 Named = Sequence[tuple[str, Any]]
@@ -94,7 +95,7 @@ class Stored:
         self._shard, self._name = shard, name
         held = shard.open().get_slice(name)
         self.shape: tuple[int, ...] = tuple(held.get_shape())
-        self.is_readable: bool = not held.get_dtype().startswith(("C", "F4", "F6"))
+        self.is_readable: bool = held.get_dtype() not in _UNREADABLE
 
     def __getitem__(self, at: Any) -> Any:
         return self._shard.read(self._name, at)
