@@ -203,6 +203,25 @@ def test_blocks_that_changed_places_are_found_and_tuned_ones_stay():
                                                                           for n in ("weight", "bias")}  # fmt: skip
 
 
+@pytest.mark.parametrize("order", [[5, 4, 3, 2, 1, 0], [3, 5, 0, 1, 4, 2], [0, 4, 2, 3, 1, 5], [1, 2, 3, 4, 5, 0]])
+def test_each_block_is_found_in_any_order(order: list[int]):
+    one = torch.nn.ModuleList(torch.nn.Sequential(torch.nn.Linear(8, 8)) for _ in range(6))
+    other = torch.nn.ModuleList(copy.deepcopy(one[i]) for i in order)
+    found = numel.compare(one, other, values=True)
+    assert all(each.equal for each in found.values[0])
+    assert moved(found) == {f"{i}": f"{order.index(i)}" for i in range(6) if order[i] != i}
+
+
+def test_a_tuned_block_behind_one_that_was_put_in_front_is_found_between_the_others():
+    one = layers(4)
+    other = copy.deepcopy(one)
+    other[2][0].weight.data += 0.1
+    other.insert(0, layers(1)[0])
+    found = numel.compare(one, other, values=True)
+    assert moved(found) == {f"{i}": f"{i + 1}" for i in range(4)}
+    assert [each.second for each in found.values[0] if not each.equal] == ["3.0.weight"]
+
+
 class Named(torch.nn.Module):
     """Two networks of one structure under names, as those of DQN, and two norms."""
 

@@ -302,14 +302,27 @@ def _children(a: Node, b: Node) -> Pairs | None:
 
 
 def _by_value(a: Node, b: Node, by_name: Pairs) -> Pairs | None:
-    """Children that hold the same values, in the order of both, with those of one class between them; `None` where as
-    many hold them under their names."""
+    """Children that hold the same values, with those of one class between those that are in the order of both; `None`
+    where as many hold them under their names."""
     same = sum(x.content == y.content > 0 for x, y in by_name)
     left, right = ([child for child in node.children.values() if child.content > 0] for node in (a, b))
     if not left or not right or same == min(len(left), len(right)):
         return None
-    pairs = _in_order(left, right, lambda node: node.content)
-    return None if pairs is None or len(pairs) <= same else _filled(pairs, a, b)
+    in_order = _in_order(left, right, lambda node: node.content)
+    if in_order is None:
+        return None
+    elsewhere: Pairs = []  # in another order
+    waiting: dict[int, list[Node]] = {}
+    for node in reversed(_without(right, in_order)):
+        waiting.setdefault(node.content, []).append(node)
+    for node in _without(left, in_order):
+        if waiting.get(node.content):
+            elsewhere.append((node, waiting[node.content].pop()))
+    if len(in_order) + len(elsewhere) <= same:
+        return None
+    taken = {id(each) for pair in elsewhere for each in pair}
+    between = [pair for pair in _filled(in_order, a, b) if not taken & {id(each) for each in pair}]
+    return [*between, *elsewhere]
 
 
 def _is_numbered(node: Node) -> bool:
