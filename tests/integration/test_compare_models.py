@@ -544,6 +544,14 @@ def test_a_pruned_model_shows_its_masks_and_a_quantised_one_its_types():
     assert {change.kind for change in found.changes} == {"retyped"}
 
 
+def test_what_ran_in_another_mode_is_said():
+    one = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5))
+    found = numel.compare(one, copy.deepcopy(one).eval(), inputs="f32[2,3]")
+    (said,) = [block for block in found.document().blocks if getattr(block, "code", "") == "other-mode"]
+    assert "in evaluation mode, and" in said.text
+    assert "other-mode" not in str(numel.compare(one, copy.deepcopy(one), inputs="f32[2,3]"))
+
+
 def test_what_ran_with_other_inputs_is_said(tmp_path: Path):
     numel.summary(Net(), "i64[2] < 10").save(tmp_path / "r.json")
     found = numel.compare(tmp_path / "r.json", Net(), inputs="i64[64] < 10")

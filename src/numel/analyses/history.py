@@ -69,6 +69,7 @@ def lines(samples: Sequence[Sample]) -> list[Chart]:
 
 _TOLD = 20  # alarms that are told one by one
 _ALL_BINS = 128
+_RECENT = 20  # observes whose updates are the last ones
 
 
 def callouts(alarms: Sequence[Alarm], notes: Sequence[Note] = ()) -> Iterator[Callout]:
@@ -110,8 +111,7 @@ def newest_look(values: Sequence[Values]) -> Values | None:
 
 
 def last_look(values: Sequence[Values]) -> Table | None:
-    """A row for each weight of the last look, with its gradient and the update that followed, or came before where the
-    run ended there.
+    """A row for each weight of the last look, with its gradient and the last update that is known.
 
     >>> look = Values(5, 0.0, (Statistics("w", "weight", 4, 4, norm=2.0), Statistics("w", "update", 4, 4, ratio=0.5)))
     >>> table = last_look([look])
@@ -123,25 +123,24 @@ def last_look(values: Sequence[Values]) -> Table | None:
         return None
     gradients = look.by("gradient")
     updates: dict[str, Statistics] = {}
-    for each in reversed(values):
+    for each in reversed(values[-_RECENT:]):  # optimizers that take turns step at different times
         updates = {**each.by("update"), **updates}
-        if updates:
-            break
     rows: list[tuple[Cell, ...]] = []
     for path, weight in look.by("weight").items():
         gradient, update = gradients.get(path), updates.get(path)
         odd = sum(each.nan + each.infinite for each in (weight, gradient) if each is not None)
         rows.append((
-            path, *(number(value, weight) for value in (weight.norm, weight.mean, weight.std, weight.absmax)),
-            marked(weight.zeros, "share", about=weight.sampled),
-            "" if gradient is None else number(gradient.norm, gradient),
-            "" if update is None else number(update.ratio, update), odd,
+            path, number(weight.norm, weight), "" if gradient is None else number(gradient.norm, gradient),
+            "" if update is None else number(update.ratio, update),
+            *(number(value, weight) for value in (weight.mean, weight.std, weight.absmax)),
+            marked(weight.zeros, "share", about=weight.sampled), odd,
         ))  # fmt: skip
     columns = (
-        Column("path", "path", "path"), Column("norm", "norm", "number"), Column("mean", "mean", "number"),
-        Column("std", "std", "number"), Column("absmax", "largest", "number"), Column("zeros", "zeros", "share"),
+        Column("path", "path", "path"), Column("norm", "norm", "number"),
         Column("gradient", "gradient norm", "number", help="the Euclidean norm of the gradient"),
         Column("ratio", "update ratio", "number", help="the norm of what a step added, by that of the weight before"),
+        Column("mean", "mean", "number"), Column("std", "std", "number"), Column("absmax", "largest", "number"),
+        Column("zeros", "zeros", "share"),
         Column("odd", "NaN, Inf", "count", help="values of the weight and of the gradient that are no finite number",
                wrong=any(row[-1] for row in rows)),
     )  # fmt: skip

@@ -184,13 +184,20 @@ class Comparison(Viewable):
                         f"{callout.text}") for callout, names in whose.items()]  # fmt: skip
 
     def _other_inputs(self) -> list[Block]:
-        """A warning for each target that ran with other inputs than the first."""
+        """A warning for each target that ran with other inputs than the first, or in another mode."""
         first = self.reports[0].trace
-        others = zip(self.names[1:], self.reports[1:], strict=True)
-        apart = [name for name, report in others
-                 if first is not None and report.trace is not None and report.trace.inputs != first.inputs]  # fmt: skip
-        text = "ran with other inputs than the first: what was traced differs for that, too"
-        return [Callout("warning", f"{name} {text}", "other-inputs") for name in apart]
+        found: list[Block] = []
+        for name, report in zip(self.names[1:], self.reports[1:], strict=True):
+            if first is None or report.trace is None:
+                continue
+            if report.trace.inputs != first.inputs:
+                text = "ran with other inputs than the first: what was traced differs for that, too"
+                found.append(Callout("warning", f"{name} {text}", "other-inputs"))
+            if report.trace.training != first.training:
+                now, before = ("training" if each.training else "evaluation" for each in (report.trace, first))
+                text = f"{name} ran in {now} mode, and {self.names[0]} in {before} mode: what was traced differs for that"
+                found.append(Callout("warning", text, "other-mode"))
+        return found
 
     def whole(self, **display: Any) -> Document:
         """The same with pictures."""
