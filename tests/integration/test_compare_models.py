@@ -548,7 +548,7 @@ def test_what_ran_in_another_mode_is_said():
     one = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5))
     found = numel.compare(one, copy.deepcopy(one).eval(), inputs="f32[2,3]")
     (said,) = [block for block in found.document().blocks if getattr(block, "code", "") == "other-mode"]
-    assert "in evaluation mode, and" in said.text
+    assert "in evaluation mode, Sequential (1) in training mode" in said.text
     assert "other-mode" not in str(numel.compare(one, copy.deepcopy(one), inputs="f32[2,3]"))
 
 

@@ -195,7 +195,7 @@ class Comparison(Viewable):
                 found.append(Callout("warning", f"{name} {text}", "other-inputs"))
             if report.trace.training != first.training:
                 now, before = ("training" if each.training else "evaluation" for each in (report.trace, first))
-                text = f"{name} ran in {now} mode, and {self.names[0]} in {before} mode: what was traced differs for that"
+                text = f"{name} ran in {now} mode, {self.names[0]} in {before} mode: what was traced differs for that"
                 found.append(Callout("warning", text, "other-mode"))
         return found
 
