@@ -254,6 +254,24 @@ def test_a_class_of_the_same_name_and_other_settings_are_a_difference():
     assert found(one("a.Conv", stride=1), one("a.Conv", stride=1, groups=1)) == []  # an older record does not say it
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (2, (2, 2), True), ((3,), 3, True), ("(2.0, 2.0)", 2.0, True), ((2, 2), "(2.0, 2.0)", True),
+        (None, "(None, None)", True), (2, (2, 3), False), ((2,), (2, 2), False), (2, "(2.0, 2.5)", False),
+        (2, (), False), (0, "(None, 0)", False), ("same", "(same)", False), ("same", (1, 1), False),
+        ("(1, 1)", "(1, 2)", False),
+    ],
+)  # fmt: skip
+def test_a_number_is_the_setting_that_a_tuple_which_repeats_it_is(one: Any, other: Any, same: bool):
+    def pool(setting: Any) -> Snapshot:
+        return Snapshot((ModuleRecord("", "Pool", attributes=(("size", setting),)),), (weight("w", 2),))
+
+    for x, y in ((one, other), (other, one)):
+        change = ("replaced", "", f"Pool(size={x})", f"Pool(size={y})")
+        assert found(pool(x), pool(y)) == ([] if same else [change])
+
+
 def test_of_a_resized_layer_the_settings_that_do_not_follow_from_its_shapes_are_said():
     def conv(width: int, stride: int) -> Snapshot:
         attributes = (("out_channels", width), ("stride", stride))

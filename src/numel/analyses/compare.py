@@ -13,6 +13,7 @@ from numel.analyses.history import state
 from numel.document import Cell, Chart, Column, Quantity, Table, marked
 from numel.document.table import Unit, about, at_least
 from numel.facts import Change, ModuleRecord, Snapshot, TensorRecord, ValueDifference, above_of
+from numel.facts.snapshot import Attribute
 
 if TYPE_CHECKING:
     from numel.analyses.layers import Layer
@@ -88,12 +89,37 @@ def _class(x: ModuleRecord, y: ModuleRecord, *, is_resized: bool) -> tuple[str, 
     if x.type != y.type:
         return x.type, y.type
     one, other = dict(x.attributes), dict(y.attributes)
-    names = [name for name in one if name in other and one[name] != other[name]]
+    names = [name for name in one if name in other and not _is_same(one[name], other[name])]
     names = [name for name in names if not (is_resized and name in _OF_SHAPES)]
     if not names:
         return x.class_name, y.class_name
     was, now = (", ".join(f"{name}={held[name]}" for name in names) for held in (one, other))
     return f"{x.class_name}({was})", f"{y.class_name}({now})"
+
+
+def _is_same(one: Attribute, other: Attribute) -> bool:
+    """Whether two settings are the same: to a layer a number is a tuple that repeats it.
+
+    >>> _is_same(2, (2, 2)), _is_same(2, "(2.0, 2.0)"), _is_same(2, (2, 3)), _is_same((2,), (2, 2))
+    (True, True, False, False)
+    """
+    if one == other:
+        return True
+    x, y = _numbers(one), _numbers(other)
+    if isinstance(x, tuple) and isinstance(y, tuple):
+        return x == y
+    return set(x if isinstance(x, tuple) else (x,)) == set(y if isinstance(y, tuple) else (y,))
+
+
+def _numbers(setting: Attribute) -> Attribute | tuple[float | None, ...]:
+    """The setting; a tuple that a record holds as text, since not all of it are whole numbers, as what it was."""
+    if not isinstance(setting, str) or not setting.startswith("("):
+        return setting
+    parts = [part.strip() for part in setting.strip("()").split(",")]
+    try:
+        return tuple(None if part == "None" else float(part) for part in parts if part)
+    except ValueError:
+        return setting
 
 
 def is_typed(snapshot: Snapshot) -> bool:
