@@ -268,6 +268,14 @@ def test_a_class_around_a_layer_that_computes_something_is_a_difference():
 nn = torch.nn
 
 
+class Gentle(nn.SmoothL1Loss):
+    """A layer of torch with a setting of its own, and a constructor that does not name torch's."""
+
+    def __init__(self, own: float = 3.0, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.own = own
+
+
 @pytest.mark.parametrize(
     ("one", "other", "was", "now"),
     [
@@ -286,6 +294,15 @@ nn = torch.nn
         (nn.BatchNorm1d(3), nn.BatchNorm1d(3, eps=0.5), "eps=1e-05", "eps=0.5"),
         (nn.Dropout(0.1), nn.Dropout(0.2), "p=0.1", "p=0.2"),
         (nn.MultiheadAttention(4, 2), nn.MultiheadAttention(4, 2, dropout=0.5), "dropout=0.0", "dropout=0.5"),
+        (nn.SmoothL1Loss(beta=1.0), nn.SmoothL1Loss(beta=2.0), "beta=1.0", "beta=2.0"),
+        (nn.KLDivLoss(), nn.KLDivLoss(log_target=True), "log_target=False", "log_target=True"),
+        (nn.CTCLoss(), nn.CTCLoss(zero_infinity=True), "zero_infinity=False", "zero_infinity=True"),
+        (nn.CrossMapLRN2d(3), nn.CrossMapLRN2d(5), "size=3", "size=5"),
+        (nn.TransformerEncoderLayer(4, 2, 4), nn.TransformerEncoderLayer(4, 2, 4, activation="gelu"), "activation=relu",
+         "activation=gelu"),
+        (nn.TransformerDecoderLayer(4, 2, 4), nn.TransformerDecoderLayer(4, 2, 4, activation=torch.tanh),
+         "activation=relu", "activation=tanh"),
+        (Gentle(beta=1.0), Gentle(beta=2.0), "beta=1.0", "beta=2.0"),
     ],
 )  # fmt: skip
 def test_layers_of_other_settings_are_other_layers(one: Any, other: Any, was: str, now: str, tmp_path: Path):
@@ -296,8 +313,27 @@ def test_layers_of_other_settings_are_other_layers(one: Any, other: Any, was: st
     assert numel.compare(one, tmp_path / "one.json").identical
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))), (nn.MaxPool2d(2), nn.MaxPool2d((2, 2))),
+        (nn.Upsample(2), nn.Upsample((2, 2))), (nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=(2, 2))),
+        (nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=(1, 1))),
+    ],
+)  # fmt: skip
+def test_a_number_and_a_tuple_that_repeats_it_make_the_same_layer(one: Any, other: Any, tmp_path: Path):
+    numel.summary(other).save(tmp_path / "other.json")
+    assert not numel.compare(one, other).changes
+    assert not numel.compare(one, tmp_path / "other.json").changes
+
+
 def test_what_changes_no_value_or_is_seen_in_the_tensors_is_no_setting():
     assert numel.compare(nn.ReLU(), nn.ReLU(inplace=True)).identical
+    assert numel.compare(nn.PReLU(init=0.25), nn.PReLU(init=0.5)).identical
+    assert kinds(numel.compare(nn.MultiheadAttention(4, 2, kdim=3), nn.MultiheadAttention(4, 2, kdim=5))) == [
+        ("reshaped", "k_proj_weight")
+    ]
+    assert numel.compare(Gentle(own=1.0), Gentle(own=2.0)).identical  # what a class adds to torch's is not known
     assert kinds(numel.compare(nn.LayerNorm(3), nn.LayerNorm(3, bias=False))) == [("removed", "bias")]
 
 

@@ -510,6 +510,17 @@ def test_modules_are_recorded_with_type_mode_and_the_attributes_that_a_row_shows
     }  # fmt: skip
 
 
+def test_of_torchs_layers_what_their_constructors_take_is_recorded_and_functions_by_name():
+    gelu = nn.TransformerEncoderLayer(4, 2, 4, activation=nn.functional.gelu)
+    module = nn.TransformerEncoderLayer(4, 2, 4, activation=nn.GELU())
+    norm, loss, by_name, by_module = (snapshot(each).modules[0] for each in (nn.CrossMapLRN2d(3), nn.KLDivLoss(), gelu,
+                                                                             module))  # fmt: skip
+    assert dict(norm.attributes) == {"size": 3, "alpha": 1e-4, "beta": 0.75, "k": 1}
+    assert dict(loss.attributes) == {"reduction": "mean", "log_target": False}
+    assert dict(by_name.attributes) == {"activation": "gelu", "norm_first": False}
+    assert dict(by_module.attributes) == {"norm_first": False}  # that is a module of its own
+
+
 def test_the_provenance_names_the_target_and_torch():
     provenance = snapshot(nn.Linear(1, 1), target="net.py:Net").provenance
     assert (provenance.target, dict(provenance.versions)["torch"]) == ("net.py:Net", torch.__version__)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
+from inspect import signature
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from numel import collector
@@ -34,9 +37,12 @@ _ATTRIBUTES = frozenset({
 # how many experts there are and how many of them a token meets, in the words of those who write routers
 _EXPERTS = frozenset(COUNTS) | frozenset(CHOICES)
 _ATTRIBUTES |= _EXPERTS | {"k"}
-# of torch's layers also what torch calls their constants, less what changes no value or is seen in their tensors
-_MORE = frozenset({"dropout", "add_zero_attn"})  # settings of attention that torch does not call so
-_LESS = frozenset({"inplace", "affine", "elementwise_affine", "bias"})
+# of torch's layers also what their constructors take and what torch calls their constants, less what changes no value
+# or is seen in their tensors
+_LESS = frozenset({
+    "inplace", "process_group", "affine", "elementwise_affine", "bias", "head_bias", "init", "kdim", "vdim", "d_model",
+    "n_classes", "cutoffs", "div_value",
+})  # fmt: skip
 # where a module keeps the configuration that it was built from
 _CONFIGURATIONS = ("config", "args", "cfg")
 
@@ -353,15 +359,24 @@ def _sparse_parts(tensor: Any) -> tuple[Part, ...]:
 
 
 def _settings(cls: type) -> frozenset[str]:
-    """The names of the attributes that a record of this class has.
+    """The names of the attributes that a record of this class has: of one that is derived from a layer of torch, those
+    of that layer.
 
     >>> import torch
-    >>> sorted(_settings(torch.nn.LeakyReLU) - _settings(torch.nn.Module))
-    ['add_zero_attn', 'dropout', 'negative_slope']
+    >>> sorted(_settings(torch.nn.SmoothL1Loss) - _settings(torch.nn.Module))
+    ['beta', 'reduce', 'reduction', 'size_average']
     """
     layers = [base for base in cls.__mro__ if base.__module__.startswith("torch.nn.modules.")]
     constants = {name for base in layers for name in base.__dict__.get("__constants__", ())}
-    return _ATTRIBUTES | (constants | _MORE) - _LESS if constants else _ATTRIBUTES
+    taken = _taken(layers[0]) if layers else frozenset()
+    return _ATTRIBUTES | (constants | taken) - _LESS
+
+
+@cache
+def _taken(layer: type[torch.nn.Module]) -> frozenset[str]:
+    """What the constructor of a layer of torch takes by name."""
+    taken = signature(layer).parameters.values()
+    return frozenset(each.name for each in taken if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD))
 
 
 def _attributes(state: dict[str, Any], names: frozenset[str]) -> tuple[tuple[str, Attribute], ...]:
@@ -373,6 +388,8 @@ def _attributes(state: dict[str, Any], names: frozenset[str]) -> tuple[tuple[str
         value = state[name]
         if value is None or isinstance(value, int | float | str):
             kept.append((name, value))
+        elif isinstance(value, FunctionType | BuiltinFunctionType):
+            kept.append((name, value.__name__))
         elif isinstance(value, tuple | list) and all(each is None or type(each) in (int, float) for each in value):
             sizes = all(type(each) is int for each in value)
             kept.append((name, tuple(value) if sizes else str(tuple(value))))
