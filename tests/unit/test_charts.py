@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from every_block import KINDS, chart
-from numel.document import Cell, Chart, Column, Mark, Quantity, Table
+from numel.document import Cell, Chart, Column, Document, Mark, Quantity, Table
+from numel.document.chart import ChartKind
+from numel.render import find
 from numel.render.chart_tables import data, shown
 from numel.render.charts import bars, branches, logarithmic, shortened
 
@@ -99,6 +101,36 @@ def test_what_is_thinned_keeps_the_highest_and_what_is_pointed_out():
     assert 777 in kept
     assert 123 in kept
     assert "here: 0" in shown(drawn).caption
+
+
+def in_characters(kind: ChartKind, *rows: tuple[Cell, ...]) -> list[str]:
+    """What a terminal shows of columns that are called by letters."""
+    columns = tuple(Column(name, name, "integer" if name == "step" else "count") for name in ("step", *"abc"))
+    keys = tuple(column.key for column in columns[1 : len(rows[0])])
+    drawn = Chart("c", kind, Table("t", columns[: len(rows[0])], rows), x="step", y=keys)
+    return find("terminal").render(Document((drawn,)), width=80).splitlines()  # type: ignore[union-attr]
+
+
+def test_lines_of_one_chart_stand_over_the_same_steps():
+    lines = in_characters("line", (0, 8, None), (10, None, 4), (20, 8, None), (30, None, 4), (40, 8, None))
+    left = " " * 8 + "0 │"
+    assert [line for line in lines if line.startswith(left)] == [left + "█" * 20, left + "    " + "█" * 12]
+    assert [line.split() for line in lines if "step" in line] == [["0", "step", "40"]] * 2
+
+
+def test_a_line_without_a_number_is_left_out_and_said():
+    lines = in_characters("line", (0, 8, None, None), (10, 4, None, 2))
+    assert [line for line in lines if "│" not in line and not line.startswith(" ")] == ["c", "a", "b: no number", "c"]
+    assert sum("│" in line for line in lines) == 16
+
+
+def test_an_area_without_a_number_is_not_one_up_to_zero():
+    assert in_characters("area", (0, None, None), (10, None, None)) == [
+        "c", "all together: no number", "a            no number", "b            no number"
+    ]  # fmt: skip
+    assert in_characters("area", (0, 8, None), (10, 4, None))[-2:] == [
+        "a  ████▄▄▄▄  up to 8", "b            no number"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,8 @@ def _ends(ends: tuple[str, str], title: str, size: int) -> Iterator[Line]:
     left, right = ends
     size = max(size, 6)
     room = size - cells(left) - cells(right) - 2
-    if room < cells(title) and cells(title) > 0:
-        title = middle(title, max(0, room))
+    if room < cells(title):
+        title = middle(title, room) if room >= 4 else ""
     gap = size - cells(left) - cells(right) - cells(title)
     if gap < 2:
         left, right, title = middle(left, max(1, size // 2 - 1)), middle(right, max(1, size // 2 - 1)), ""
@@ -176,33 +176,53 @@ def _plots(chart: Chart, width: int) -> Iterator[Line]:
     """Lines: each alone, one below the other. What lies on each other: the sum, then a low strip for each."""
     series = [numbers(chart, key) for key in chart.y]
     together = chart.kind in ("area", "timeline")
-    sizes = [sum(values[i] or 0.0 for values in series) for i in range(len(chart.data.rows))] if together else None
     room = width - _MARGIN
     names, unit = words(chart, chart.x), chart.column(chart.y[0]).unit
-    for key, values in [("", sizes)] if sizes is not None else list(zip(chart.y, series, strict=True)):
-        ends = (names[0], names[-1])
+    for key, values in [("", _sums(series))] if together else list(zip(chart.y, series, strict=True)):
+        name = title_text(chart.column(key)) if key else "all together"
+        if all(value is None for value in values):
+            yield from lines_of(f"{name}: no number", width, DIM)
+            continue
         if key and is_number(chart.column(chart.x)):  # at a step that only another line has nothing is missing
-            there = [i for i, value in enumerate(values) if value is not None] or [0]
-            values, ends = [values[i] for i in there], (names[there[0]], names[there[-1]])
+            values = _held(values)
         fitted, each = _fitted(values, room)
         if len(chart.y) > 1 or key:
-            yield from lines_of(title_text(chart.column(key)) if key else "all together", width, DIM)
+            yield from lines_of(name, width, DIM)
         yield from _blocks(fitted, chart.column(key).unit if key else unit, width, stacked=together)
-        yield from _ends(ends, title_text(chart.column(chart.x)), len(fitted))
+        yield from _ends((names[0], names[-1]), title_text(chart.column(chart.x)), len(fitted))
         if each > 1:
             yield from lines_of(f"a column for each {each:.3g} of {len(values)}: the highest of them", width, DIM)
     if together and len(chart.y) > 1:
         left = min(max(cells(title_text(chart.column(key))) for key in chart.y), width // 3)
         for key, values in zip(chart.y, series, strict=True):
             known = [value for value in values if value is not None]
-            most = cell_text(whole(max(known, default=0.0)), unit, short=True)
-            fitted, _ = _fitted(values, max(4, width - left - cells(most) - 10))
+            most = f"up to {cell_text(whole(max(known)), unit, short=True)}" if known else "no number"
+            fitted, _ = _fitted(values, max(4, width - left - cells(most) - 4))
             top = max(known, default=0.0)
             strip = "".join(_BLOCKS[max(1, round(value / top * 8)) if value > 0 and top else 0] for value in fitted)
             name = middle(title_text(chart.column(key)), left)
             head = name + " " * (left - cells(name) + 2)
-            tail = f"  up to {most}"[: max(0, width - left - 2 - len(strip))]
+            tail = f"  {most}"[: max(0, width - left - 2 - len(strip))]
             yield trimmed([Segment(head), Segment(strip, BAR), Segment(tail, DIM)])
+
+
+def _sums(series: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """What lies on each other together; nothing where none of it has a number."""
+    known = [[value for value in row if value is not None] for row in zip(*series, strict=True)]
+    return [sum(row) if row else None for row in known]
+
+
+def _held(values: Sequence[float | None]) -> list[float | None]:
+    """Between its first and its last number a line stands where it last did, so that all lines have the same steps.
+
+    >>> _held([None, 1.0, None, 2.0, None])
+    [None, 1.0, 1.0, 2.0, None]
+    """
+    end = max((i + 1 for i, value in enumerate(values) if value is not None), default=0)
+    held: list[float | None] = []
+    for value in values[:end]:
+        held.append(value if value is not None or not held else held[-1])
+    return [*held, *values[end:]]
 
 
 def _fitted(values: Sequence[float | None], room: int) -> tuple[list[float], float]:
