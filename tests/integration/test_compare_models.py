@@ -580,6 +580,49 @@ def test_a_pruned_model_shows_its_masks_and_a_quantised_one_its_types():
     assert {change.kind for change in found.changes} == {"retyped"}
 
 
+def test_a_class_that_runs_in_order_as_sequential_does_is_one_in_another_order():
+    from collections import OrderedDict
+
+    class Block(torch.nn.Sequential):
+        pass
+
+    class Own(Block):
+        def forward(self, x: Any) -> Any:
+            return self.act(self.norm(self.conv(x)))
+
+    for kind, moved in ((Block, ["moved"]), (Own, [])):
+        one = kind(OrderedDict(conv=torch.nn.Conv2d(4, 4, 1), norm=torch.nn.BatchNorm2d(4), act=torch.nn.ReLU()))
+        other = kind(OrderedDict(norm=one.norm, act=one.act, conv=one.conv))
+        assert [change.kind for change in numel.compare(one, other).changes] == moved
+
+
+def test_a_model_that_fsdp2_shards_is_the_same(tmp_path: Path):
+    distributed = torch.distributed
+    if not distributed.is_available():
+        pytest.skip("no torch.distributed")
+    from torch.distributed.fsdp import fully_shard
+
+    distributed.init_process_group("gloo", store=distributed.FileStore(str(tmp_path / "s"), 1), rank=0, world_size=1)
+    try:
+        one = Net()
+        other = copy.deepcopy(one)
+        for block in other.blocks:
+            fully_shard(block)
+        fully_shard(other)
+        assert numel.compare(one, other).changes == ()
+        assert numel.compare(other, one).changes == ()
+        other.blocks[0][1].eps = 0.5
+        assert kinds(numel.compare(one, other)) == [("replaced", "blocks.0.1")]
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_padding_with_nan_is_the_same_padding(tmp_path: Path):
+    model = torch.nn.Sequential(torch.nn.ConstantPad1d(1, float("nan")))
+    numel.summary(model).save(tmp_path / "r.json")
+    assert numel.compare(tmp_path / "r.json", model).identical
+
+
 def test_what_ran_in_another_mode_is_said():
     one = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5))
     found = numel.compare(one, copy.deepcopy(one).eval(), inputs="f32[2,3]")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from numel.facts import ONE_VALUE, Snapshot, TensorRecord, above_of
+from numel.facts import ONE_VALUE, ModuleRecord, Snapshot, TensorRecord, above_of
 
 # parts of paths that only wrap what they hold: torch.compile, FSDP, checkpointing, peft; "module", of DataParallel and
 # DDP, is one where there is nothing beside it
@@ -41,6 +41,7 @@ class Node:
     path: str
     name: str
     type: str
+    is_sequence: bool = False
     tensors: dict[str, TensorRecord] = field(default_factory=dict)
     children: dict[str, Node] = field(default_factory=dict)
     form: int = 0  # equal for modules of the same tensors and children; 0 where there are none
@@ -121,7 +122,7 @@ def aligned(first: Snapshot, second: Snapshot, marks: Sequence[Mapping[str, str]
         if found is None:
             by_name.append(a.path)
             found = _named(a, b)
-        if a.type == b.type == "Sequential":  # which runs what it holds in its order
+        if a.is_sequence and b.is_sequence:  # which run what they hold in its order
             kept = {x.name for x, y in found if x.name == y.name}
             before, after = (tuple(name for name in held.children if name in kept) for held in (a, b))
             apart = [i for i, (name, other) in enumerate(zip(before, after, strict=True)) if name != other]
@@ -151,7 +152,7 @@ def _tree(snapshot: Snapshot, forms: dict[object, int]) -> Node:
     for module in snapshot.modules:
         path = module.path
         if not path:
-            root.type = module.class_name
+            root.type, root.is_sequence = class_of(module), _is_sequence(module)
             continue
         above = aboves[path]
         own = path[len(above) + 1 :] if above else path
@@ -163,15 +164,34 @@ def _tree(snapshot: Snapshot, forms: dict[object, int]) -> Node:
             held[path] = node
             names.discard(own)
             names |= inside[path]
-            node.path, node.type = path, module.class_name  # what is wrapped says what it is
+            node.path, node.type = path, class_of(module)  # what is wrapped says what it is
+            node.is_sequence = _is_sequence(module)
             continue
-        child = node.children[own] = held[path] = Node(path, own, module.class_name)
+        child = node.children[own] = held[path] = Node(path, own, class_of(module), _is_sequence(module))
         taken[id(child)] = set(inside[path])
     for tensor in snapshot.tensors:
         above = above_of(tensor.path, held)
         held[above].tensors[tensor.path[len(above) + 1 :] if above else tensor.path] = tensor
     _number(root, forms)
     return root
+
+
+def class_of(module: ModuleRecord) -> str:
+    """The name of its class, without what `fully_shard` has mixed into it (FSDP2).
+
+    >>> class_of(ModuleRecord("", "torch.distributed.fsdp._fully_shard._fsdp_init.FSDPLinear"))
+    'Linear'
+    """
+    return module.class_name.removeprefix("FSDP") if is_sharded(module) else module.class_name
+
+
+def is_sharded(module: ModuleRecord) -> bool:
+    """Whether its class is another one with FSDP2 mixed in."""
+    return module.type.startswith("torch.distributed.fsdp._fully_shard.") and module.class_name.startswith("FSDP")
+
+
+def _is_sequence(module: ModuleRecord) -> bool:
+    return class_of(module) == "Sequential" or ("in_order", True) in module.attributes
 
 
 def _inside(snapshot: Snapshot) -> dict[str, set[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from numel.analyses.alignment import Alignment, unwrapped
+from numel.analyses.alignment import Alignment, class_of, is_sharded, unwrapped
 from numel.analyses.arrange import number, numbers_in, times, unnumbered
 from numel.analyses.history import state
 from numel.document import Cell, Chart, Column, Quantity, Table, marked
@@ -84,17 +84,17 @@ def _class(x: ModuleRecord, y: ModuleRecord, *, is_resized: bool) -> tuple[str, 
     """What both are, as far as they differ: with the module of the class where its name alone is the same, and with
     what they are configured with, as far as both records say it. Of a resized layer not what follows from its shapes.
     """
-    if x.class_name != y.class_name:
-        return x.class_name, y.class_name
-    if x.type != y.type:
+    if class_of(x) != class_of(y):
+        return class_of(x), class_of(y)
+    if x.type != y.type and not (is_sharded(x) or is_sharded(y)):
         return x.type, y.type
     one, other = dict(x.attributes), dict(y.attributes)
     names = [name for name in one if name in other and not _is_same(one[name], other[name])]
     names = [name for name in names if not (is_resized and name in _OF_SHAPES)]
     if not names:
-        return x.class_name, y.class_name
+        return class_of(x), class_of(y)
     was, now = (", ".join(f"{name}={held[name]}" for name in names) for held in (one, other))
-    return f"{x.class_name}({was})", f"{y.class_name}({now})"
+    return f"{class_of(x)}({was})", f"{class_of(y)}({now})"
 
 
 def _is_same(one: Attribute, other: Attribute) -> bool:
@@ -103,7 +103,7 @@ def _is_same(one: Attribute, other: Attribute) -> bool:
     >>> _is_same(2, (2, 2)), _is_same(2, "(2.0, 2.0)"), _is_same(2, (2, 3)), _is_same((2,), (2, 2))
     (True, True, False, False)
     """
-    if one == other:
+    if one == other or (one != one and other != other):  # NaN is the same padding as NaN
         return True
     x, y = _numbers(one), _numbers(other)
     if isinstance(x, tuple) and isinstance(y, tuple):

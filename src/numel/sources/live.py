@@ -220,6 +220,7 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
     only_buffers: dict[int, int] = {}  # where in `tensors`; a parameter that is met as a buffer first is none of these
     type_names: dict[type, str] = {}
     settings: dict[type, frozenset[str]] = {}
+    runs_on: dict[type, tuple[tuple[str, Attribute], ...]] = {}
     packs: dict[type, packing.Packs] = {}
     configured: set[int] = set()
     wholes = flat.wholes(model) if flat.is_loaded() else {}
@@ -238,11 +239,12 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
             type_name = type_names[cls] = f"{cls.__module__}.{cls.__qualname__}"
             packs[cls] = packing.packs(module)
             settings[cls] = _settings(cls)
+            runs_on[cls] = (("in_order", True),) if _is_sequence(torch, cls) else ()
         state = module.__dict__
         training = getattr(module, "training", None)  # torch.jit.freeze takes it away
         if type_name.startswith("torch.export.unflatten."):
             type_name = exported.class_of(module) or type_name
-        attributes = (*_attributes(state, settings[cls]), *_configured(state, configured))
+        attributes = (*_attributes(state, settings[cls]), *_configured(state, configured), *runs_on[cls])
         modules.append(ModuleRecord(path, type_name, alias, attributes, training))
         if key in inside:
             continue
@@ -293,6 +295,12 @@ def _walk(torch: Any, model: Any, target: str) -> Snapshot:
 def _registered(module: Any) -> list[Any]:
     """Its parameters and buffers, in the order in which they are recorded."""
     return [t for group in (module._parameters, module._buffers) for t in group.values() if t is not None]
+
+
+def _is_sequence(torch: Any, cls: Any) -> bool:
+    """Whether a class of another name runs what it holds in its order, as Sequential does."""
+    sequential: Any = torch.nn.Sequential
+    return cls is not sequential and issubclass(cls, sequential) and cls.forward is sequential.forward
 
 
 def type_name_of(model: object) -> str:
