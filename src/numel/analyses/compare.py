@@ -205,13 +205,13 @@ class Figure:
 def metric(name: str, values: Sequence[float] = ()) -> Figure:
     """A number that the user gave for each target, of which more is better, or less where the name ends in ":min".
 
-    >>> metric("accuracy").better, metric("loss:min").key, metric("loss:min").better
-    ('more', 'loss', 'less')
+    >>> metric("accuracy").better, metric("loss:min").key, metric("loss:min").better, metric("speed:max").key
+    ('more', 'loss', 'less', 'speed')
     """
-    key = name.removesuffix(":min")
-    if key == name:
-        return Figure(key, key, "number", tuple(values), "more")
-    return Figure(key, f"{key} (less is better)", "number", tuple(values), "less")
+    key = name.removesuffix(":min").removesuffix(":max")
+    if name.endswith(":min"):
+        return Figure(key, f"{key} (less is better)", "number", tuple(values), "less")
+    return Figure(key, key, "number", tuple(values), "more")
 
 
 def side_by_side(names: Sequence[str], figures: Sequence[Figure]) -> Table:
