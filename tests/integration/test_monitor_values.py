@@ -796,6 +796,16 @@ def test_usual_is_what_five_looks_were():
         assert len(alarms.of_look([Statistics("w", "gradient", 4, 4, 1e3)])) == expected
 
 
+def test_what_grows_from_nothing_does_not_explode():
+    alarms = Alarms()
+    for weight, gradient in [(1e-4, 1e-9)] * 6 + [(0.5, 1e-5), (1.9, 0.009)]:
+        found = [Statistics("w", "weight", 4, 4, weight), Statistics("w", "gradient", 4, 4, gradient)]
+        assert alarms.of_look([*found, Statistics("v", "gradient", 4, 4, 1.0)], ("w", "v")) == ()
+    found = [Statistics("w", "weight", 4, 4, 2.1), Statistics("w", "gradient", 4, 4, 0.011)]
+    notes = alarms.of_look([*found, Statistics("v", "gradient", 4, 4, 1.0)], ("w", "v"))
+    assert [note.text.partition(" is")[0] for note in notes] == ["the norm of the weight", "the norm of the gradient"]
+
+
 def test_alarms_forget_what_is_gone():
     alarms = Alarms()
     for i in range(50):

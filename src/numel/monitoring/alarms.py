@@ -6,6 +6,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter, deque
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from math import hypot
 from statistics import median
 from typing import Any
 
@@ -73,8 +74,9 @@ class Alarms:
         looked = [each for each in statistics if each.of in ("weight", "gradient")]
         seen = {(each.path, each.of) for each in looked}
         self._norms = {key: norms for key, norms in self._norms.items() if key in seen}
+        together = hypot(*(each.norm for each in looked if each.of == "gradient" and each.norm is not None))
         for each in looked:
-            note = self._exploding(each)
+            note = self._exploding(each, together)
             if note is not None:
                 found["exploding", each.path, each.of] = note
         return (*self._new("look", found), *self._unchanged(trainable))
@@ -151,14 +153,17 @@ class Alarms:
             found["values-unread", ""] = Note("values-unread", "info", text)
         return self._new("unread", found)
 
-    def _exploding(self, each: Statistics) -> Note | None:
+    def _exploding(self, each: Statistics, whole: float) -> Note | None:
+        """A norm far above the usual, but not of what began at zero: a weight is small up to 1 in the mean square, and
+        a gradient below a hundredth of all of them together, the `whole`."""
         norm = each.norm
         if norm is None:
             return None
         norms = self._norms.setdefault((each.path, each.of), deque(maxlen=_USUAL[1]))
         usual = median(norms) if len(norms) >= _USUAL[0] else 0.0
         norms.append(norm)
-        if not usual or norm <= TIMES * usual:
+        small = norm * norm < each.numel if each.of == "weight" else norm < whole / TIMES
+        if not usual or norm <= TIMES * usual or small:
             return None
         text = f"the norm of the {each.of} is {norm:.3g}, {norm / usual:,.0f} times what it was at the looks before"
         return Note("exploding", "warning", text, each.path)
