@@ -97,23 +97,28 @@ def test_a_wrapped_model_is_the_same(wrap: Any):
     assert found.identical, found.changes
 
 
-def test_a_model_in_ddp_is_the_same(tmp_path: Path):
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    """This process alone, with gloo."""
     distributed = torch.distributed
     if not distributed.is_available():
         pytest.skip("no torch.distributed")
     distributed.init_process_group("gloo", store=distributed.FileStore(str(tmp_path / "s"), 1), rank=0, world_size=1)
     try:
-        bare = Net()
-        wrapped = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(bare))
-        found = numel.compare(bare, wrapped, inputs="i64[2] < 10", values=True)
-        assert found.identical, found.changes
-        assert found.totals[0] == found.totals[1]
-        wrapped.module.blocks[2][0].bias.data += 1
-        assert [each.second for each in numel.compare(bare, wrapped, values=True).values[0] if not each.equal] == [
-            "module.blocks.2.0.bias"
-        ]
+        yield
     finally:
         distributed.destroy_process_group()
+
+
+def test_a_model_in_ddp_is_the_same(process_group: None):
+    bare = Net()
+    wrapped = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(bare))
+    found = numel.compare(bare, wrapped, inputs="i64[2] < 10", values=True)
+    assert found.identical, found.changes
+    assert found.totals[0] == found.totals[1]
+    wrapped.module.blocks[2][0].bias.data += 1
+    apart = [each.second for each in numel.compare(bare, wrapped, values=True).values[0] if not each.equal]
+    assert apart == ["module.blocks.2.0.bias"]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -596,25 +601,18 @@ def test_a_class_that_runs_in_order_as_sequential_does_is_one_in_another_order()
         assert [change.kind for change in numel.compare(one, other).changes] == moved
 
 
-def test_a_model_that_fsdp2_shards_is_the_same(tmp_path: Path):
-    distributed = torch.distributed
-    if not distributed.is_available():
-        pytest.skip("no torch.distributed")
+def test_a_model_that_fsdp2_shards_is_the_same(process_group: None):
     from torch.distributed.fsdp import fully_shard
 
-    distributed.init_process_group("gloo", store=distributed.FileStore(str(tmp_path / "s"), 1), rank=0, world_size=1)
-    try:
-        one = Net()
-        other = copy.deepcopy(one)
-        for block in other.blocks:
-            fully_shard(block)
-        fully_shard(other)
-        assert numel.compare(one, other).changes == ()
-        assert numel.compare(other, one).changes == ()
-        other.blocks[0][1].eps = 0.5
-        assert kinds(numel.compare(one, other)) == [("replaced", "blocks.0.1")]
-    finally:
-        distributed.destroy_process_group()
+    one = Net()
+    other = copy.deepcopy(one)
+    for block in other.blocks:
+        fully_shard(block)
+    fully_shard(other)
+    assert numel.compare(one, other).changes == ()
+    assert numel.compare(other, one).changes == ()
+    other.blocks[0][1].eps = 0.5
+    assert kinds(numel.compare(one, other)) == [("replaced", "blocks.0.1")]
 
 
 def test_padding_with_nan_is_the_same_padding(tmp_path: Path):
