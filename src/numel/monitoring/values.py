@@ -74,7 +74,7 @@ class _Before:
     numel: int
     every: int
     version: int | None  # how often it had been written to
-    steps: int | None  # how many steps its optimizer had made of it
+    steps: _Steps | None  # how many its optimizer had made of it
 
 
 class _Gathered:
@@ -220,14 +220,16 @@ class Looks:
         found: dict[str, int | None] = {}
         for path, _, kept in there:
             cast = votes.get(self.holders.get(path, -1), [])
-            now = counted[path]
-            if now is not None:
-                found[path] = now - (kept.steps or 0) if now >= (kept.steps or 0) else 1  # a state that was loaded
-            else:
+            now, before = counted[path], kept.steps or _Steps(0)
+            if now is None:
                 found[path] = 1 if written[path] and 2 * sum(cast) >= len(cast) else None
+            elif now.is_exact and now.count > before.count:
+                found[path] = now.count - before.count
+            else:
+                found[path] = int(now.count != before.count)  # fewer are of a state that was loaded
         return found
 
-    def _keep(self, path: str, parameter: Any, weight: _Flat, steps: int | None) -> None:
+    def _keep(self, path: str, parameter: Any, weight: _Flat, steps: _Steps | None) -> None:
         every = weight.every() if weight.numel > _WHOLE else 1
         values = weight.values[::every].clone()
         self._before[path] = _Before(weakref.ref(parameter), values, parameter.shape, _stride(parameter), weight.numel,
@@ -239,14 +241,24 @@ def _is_power(n: int) -> bool:
     return n & (n - 1) == 0
 
 
-def _steps(parameter: Any, optimizers: Sequence[Any], holder: int) -> int | None:
-    """How many steps an optimizer says that it has made of a parameter, `None` where it does not say. Of a tensor how
-    often it was written to: to read it could mean to wait for a device."""
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """How many steps an optimizer says that it has made of a parameter, or a number that is another after each."""
+
+    count: int
+    is_exact: bool = True
+
+
+def _steps(parameter: Any, optimizers: Sequence[Any], holder: int) -> _Steps | None:
+    """`None` where it does not say. To read what lies on a device would be to wait for it: that it was written to says
+    that there was a step, and not how many (with a scaler each writes twice)."""
     held = optimizers[holder].state.get(parameter) if 0 <= holder < len(optimizers) else None
     steps = held.get("step") if isinstance(held, Mapping) else None
-    if isinstance(steps, torch.Tensor):
-        return _version(steps)
-    return int(steps) if isinstance(steps, int | float) else None
+    if isinstance(steps, torch.Tensor) and steps.device.type != "cpu":
+        version = _version(steps)
+        return None if version is None else _Steps(version, is_exact=False)
+    is_number = isinstance(steps, int | float) or (isinstance(steps, torch.Tensor) and steps.numel() == 1)
+    return _Steps(int(steps)) if is_number else None  # type: ignore[arg-type]
 
 
 def _version(parameter: Any) -> int | None:
