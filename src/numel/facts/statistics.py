@@ -14,9 +14,9 @@ class Statistics:
 
     Of `numel` elements `seen` were looked at: all, or evenly spaced ones, and then `norm` is what all of them would
     have if they are like these. `norm`, `mean`, `std` (of what was seen, not an estimate from it) and `absmax` are
-    `None` where a NaN or an infinity is among them; `zeros` is a share. `ratio` is |Δw| / |w before| of an update; it and
-    the norm are `None`, too, where fewer than 100 of a sample have changed.
-    Of a complex tensor the real and the imaginary parts are elements.
+    `None` where a NaN or an infinity is among them; `zeros` is a share. `ratio` is |Δw| / |w before| of an update; it
+    and the norm are `None`, too, where fewer than 100 of a sample have changed. Of a complex tensor the real and the
+    imaginary parts are elements.
 
     >>> Statistics("w", "gradient", 4, 4, norm=2.0, mean=0.5, std=0.5, absmax=1.0, zeros=0.5).rms
     1.0
