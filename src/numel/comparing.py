@@ -55,7 +55,9 @@ def with_differences(made: Comparison, targets: Sequence[Any]) -> Comparison:
         known, hidden = differences(_read_from(targets[0]), _read_from(target), list(pairs.values()))
         found.append(known)
         unread.append(hidden)
-    return replace(made, values=tuple(found), unread=tuple(unread))
+    done = replace(made, values=tuple(found), unread=tuple(unread))
+    vars(done)["alignments"] = made.alignments  # which the values do not change: of large models it takes seconds
+    return done
 
 
 def _read_from(target: Any) -> Any:

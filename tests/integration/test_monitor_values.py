@@ -20,7 +20,7 @@ from numel.errors import InputsError, SchemaError  # noqa: E402
 from numel.facts import Alarm, Note, Sample, Seen, Statistics, Totals, Values  # noqa: E402
 from numel.facts.change import Change  # noqa: E402
 from numel.monitoring import kept as kept_module  # noqa: E402
-from numel.monitoring.alarms import Alarms, Held  # noqa: E402
+from numel.monitoring.alarms import Alarms, Held, Look  # noqa: E402
 from numel.monitoring.kept import Kept  # noqa: E402
 from numel.monitoring.sinks import JsonLines, Reader  # noqa: E402
 from numel.monitoring.values import Looks  # noqa: E402
@@ -529,7 +529,7 @@ def zeros(*paths: str, of: str = "gradient", share: float = 1.0) -> list[Statist
 
 def test_a_look_at_which_all_gradients_are_zero_says_nothing_of_one():
     alarms = Alarms()
-    found = [alarms.of_look(zeros("a.w", "b.w"), ("a.w", "b.w")) for _ in range(5)]
+    found = [alarms.of_look(Look((*zeros("a.w", "b.w"),), ("a.w", "b.w"))) for _ in range(5)]
     assert [[(note.code, note.path) for note in notes] for notes in found] == [
         [], [], [("gradients-unseen", "")], [], []
     ]  # fmt: skip
@@ -830,17 +830,17 @@ def test_usual_is_what_five_looks_were():
     for norms, expected in (([1.0] * 4, 0), ([1.0] * 5, 1)):
         alarms = Alarms()
         for norm in norms:
-            assert alarms.of_look([Statistics("w", "gradient", 4, 4, norm)]) == ()
-        assert len(alarms.of_look([Statistics("w", "gradient", 4, 4, 1e3)])) == expected
+            assert alarms.of_look(Look((Statistics("w", "gradient", 4, 4, norm),))) == ()
+        assert len(alarms.of_look(Look((Statistics("w", "gradient", 4, 4, 1e3),)))) == expected
 
 
 def test_what_grows_from_nothing_does_not_explode():
     alarms = Alarms()
     for weight, gradient in [(1e-4, 1e-9)] * 6 + [(0.5, 1e-5), (1.9, 0.009)]:
         found = [Statistics("w", "weight", 4, 4, weight), Statistics("w", "gradient", 4, 4, gradient)]
-        assert alarms.of_look([*found, Statistics("v", "gradient", 4, 4, 1.0)], ("w", "v")) == ()
+        assert alarms.of_look(Look((*found, Statistics("v", "gradient", 4, 4, 1.0)), ("w", "v"))) == ()
     found = [Statistics("w", "weight", 4, 4, 2.1), Statistics("w", "gradient", 4, 4, 0.011)]
-    notes = alarms.of_look([*found, Statistics("v", "gradient", 4, 4, 1.0)], ("w", "v"))
+    notes = alarms.of_look(Look((*found, Statistics("v", "gradient", 4, 4, 1.0)), ("w", "v")))
     assert [note.text.partition(" is")[0] for note in notes] == ["the norm of the weight", "the norm of the gradient"]
 
 
@@ -848,7 +848,7 @@ def test_alarms_forget_what_is_gone():
     alarms = Alarms()
     for i in range(50):
         names = (f"m{i}.w", f"m{i}.b")
-        alarms.of_look([*zeros(names[0]), *zeros(names[1], share=0.0)], names)
+        alarms.of_look(Look((*zeros(names[0]), *zeros(names[1], share=0.0)), names))
     assert len(alarms._norms) == 2
     assert len(alarms._dead._looks) == 1
     model, held = net(), Held()

@@ -106,9 +106,7 @@ class Monitor:
                 self._due = (step // self._every + 1) * self._every
                 seen = self._looks.look(self._model, self._optimizers)
                 statistics += seen.statistics
-                notes += self._alarms.of_look(seen.statistics, seen.trainable, seen.missing, seen.unmoved, seen.moved,
-                                              seen.observed, seen.holders)  # fmt: skip
-                notes += self._alarms.of_unread(seen.unread)
+                notes += self._alarms.of_look(seen)
         if statistics:
             self._keep(Values(step, now, tuple(statistics)))
             notes += self._alarms.of_values(statistics)

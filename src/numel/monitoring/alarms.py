@@ -6,6 +6,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter, deque
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import hypot
 from statistics import median
 from typing import Any
@@ -21,6 +22,22 @@ _USUAL = 5, 20  # looks that make a norm usual: at least, and at most
 Found = dict[tuple[str, ...], Note]  # by code, path, and what of it
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look saw: the statistics, the parameters that train and could be read, those of them without a gradient,
+    and what could not be read. Since the look before: those that no step was for, whether one was for any, how often
+    was observed. `holders` says by number which optimizer holds which."""
+
+    statistics: tuple[Statistics, ...]
+    trainable: tuple[str, ...] = ()
+    missing: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
+    unmoved: frozenset[str] = frozenset()
+    moved: bool = False
+    observed: int = 0
+    holders: Mapping[str, int] = field(default_factory=dict)
+
+
 class Alarms:
     """Notes that are new, of one look after the other."""
 
@@ -34,36 +51,30 @@ class Alarms:
         self._unseen = self._nothing = 0
         self._idle = 0, 0  # looks and observes since the last step
 
-    def of_look(
-        self, statistics: Sequence[Statistics], trainable: Sequence[str] = (), missing: Iterable[str] = (),
-        unmoved: Iterable[str] = (), moved: bool = False, observed: int = 0, holders: Mapping[str, int] | None = None,
-    ) -> tuple[Note, ...]:  # fmt: skip
-        """What is new at a look at weights and gradients. `trainable` are the parameters that train, `missing` those of
-        them that have no gradient, `unmoved` those that no step since the look before was for; whether one `moved` any,
-        and how often was `observed` since. `holders` says by number which optimizer holds which.
-
-        Several looks at the gradients of one step say of them what one says."""
-        there, gone, by = set(trainable), set(missing), holders or {}
-        zeros = {each.path: each.zeros for each in statistics if each.of == "gradient" and each.path in there}
+    def of_look(self, look: Look) -> tuple[Note, ...]:
+        """What is new at a look at weights and gradients. Several looks at the gradients of one step say of them what
+        one says."""
+        there, gone, by = set(look.trainable), look.missing, look.holders
+        zeros = {each.path: each.zeros for each in look.statistics if each.of == "gradient" and each.path in there}
         dead, live = ({path for path, share in zeros.items() if (share == 1) == which} for which in (True, False))
         known = self._has_moved or any(number >= 0 for number in by.values())  # whether a step would have been seen
-        if moved or not self._has_looked or not known:
+        if look.moved or not self._has_looked or not known:
             self._dead.after(dead, live, by)
             self._missing.after(gone - self._changed, there - gone, by)
-        self._still.after(set(unmoved), self._changed, by)
+        self._still.after(look.unmoved, self._changed, by)
         self._changed, self._shares = set(), zeros
-        is_idle = bool(live) and self._has_looked and not moved
-        self._idle = (self._idle[0] + 1, self._idle[1] + observed) if is_idle else (0, 0)
-        self._has_looked, self._has_moved = True, self._has_moved or moved
+        is_idle = bool(live) and self._has_looked and not look.moved
+        self._idle = (self._idle[0] + 1, self._idle[1] + look.observed) if is_idle else (0, 0)
+        self._has_looked, self._has_moved = True, self._has_moved or look.moved
         for running in (self._dead, self._missing, self._still):
             running.keep(there)
         self._unseen = 0 if live or not there else self._unseen + 1
         found: Found = {}
-        for path, whole in _topmost(self._dead.lasting(trainable), trainable):
+        for path, whole in _topmost(self._dead.lasting(look.trainable), look.trainable):
             what = "each gradient in it" if whole else "the gradient"
             text = f"{what} is zero at {self._dead.looks(path)} looks running, and that of other parameters is not"
             found["dead", path] = Note("dead", "warning", text, path)
-        for path in self._missing.lasting(trainable):
+        for path in self._missing.lasting(look.trainable):
             looks = self._missing.looks(path)
             text = f"it trains, and has no gradient at {looks} looks running: it takes no part in the loss"
             found["no-gradient", path] = Note("no-gradient", "warning", text, path)
@@ -71,7 +82,7 @@ class Alarms:
             how = "every gradient was zero" if dead else "no parameter had a gradient"
             text = f"{how}: observe belongs between backward() and zero_grad()"
             found["gradients-unseen", ""] = Note("gradients-unseen", "warning" if dead else "info", text)
-        looked = [each for each in statistics if each.of in ("weight", "gradient")]
+        looked = [each for each in look.statistics if each.of in ("weight", "gradient")]
         seen = {(each.path, each.of) for each in looked}
         self._norms = {key: norms for key, norms in self._norms.items() if key in seen}
         together = hypot(*(each.norm for each in looked if each.of == "gradient" and each.norm is not None))
@@ -79,7 +90,7 @@ class Alarms:
             note = self._exploding(each, together)
             if note is not None:
                 found["exploding", each.path, each.of] = note
-        return (*self._new("look", found), *self._unchanged(trainable))
+        return (*self._new("look", found), *self._unchanged(look.trainable), *self._unread(look.unread))
 
     def of_updates(self, updates: Sequence[Statistics], holders: Mapping[str, int] | None = None) -> tuple[Note, ...]:
         """What is new at the observe after a step; of the parameters that the step was for."""
@@ -145,7 +156,7 @@ class Alarms:
             found["optimizer-holds-removed", path] = Note("optimizer-holds-removed", "warning", text, path)
         return self._new("optimizers", found)
 
-    def of_unread(self, unread: Sequence[str]) -> tuple[Note, ...]:
+    def _unread(self, unread: Sequence[str]) -> tuple[Note, ...]:
         """What can not be read, in one note."""
         found: Found = {}
         if unread:
@@ -216,7 +227,7 @@ class _Running:
         self._weights: Counter[str] = Counter()  # in tenths
         self._needed: dict[str, int] = {}
 
-    def after(self, bad: set[str], good: Collection[str], holders: Mapping[str, int]) -> None:
+    def after(self, bad: Collection[str], good: Collection[str], holders: Mapping[str, int]) -> None:
         """One more look, which found these `bad` and those `good`."""
         if not good:
             return

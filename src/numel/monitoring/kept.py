@@ -145,7 +145,6 @@ class Kept:
                 if _histograms(seen):
                     self._drawn.add(seen)
                     seen = _bare(seen)
-                newest = self._looks.newest
                 if newest is not None and _of_update(seen):
                     self._looks.replace_newest(_Look((*newest.values, seen)))
                 else:

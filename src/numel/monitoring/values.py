@@ -13,6 +13,7 @@ import torch
 
 from numel import torch_private
 from numel.facts import Histogram, Statistics
+from numel.monitoring.alarms import Look
 from numel.sources.values import BINS
 
 SAMPLE = 1 << 16  # elements of a tensor that its histogram is of
@@ -21,22 +22,6 @@ _PIECE = 1 << 22  # elements that are made doubles at once
 _TELLING = 100  # values of a sample that must have changed for it to tell how far all did
 _SCALARS = frozenset({"step", "mu_product", "eta", "mu"})  # of a scalar parameter they have the shape of a moment
 _CLOSE = {torch.float64: 1e-6, torch.float32: 1e-2}  # of mean²: a variance below has lost half of its digits
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen: the statistics, the parameters that train and could be read, those of them without a gradient,
-    those that no step since the look before was for, and whether one was for any; how often was observed since then,
-    which optimizer holds which, and what could not be read."""
-
-    statistics: tuple[Statistics, ...]
-    trainable: tuple[str, ...]
-    missing: frozenset[str]
-    unmoved: frozenset[str]
-    moved: bool
-    observed: int
-    holders: Mapping[str, int]
-    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +149,8 @@ class Looks:
                     found.append(values)
         self.holders, self._kept = holders, len(self._before)
         statistics = _measured([each for each in found if each.numel])
-        return Look(tuple(statistics), tuple(trainable), frozenset(missing), unmoved, moved, observed, holders,
-                    tuple(unread))  # fmt: skip
+        return Look(tuple(statistics), tuple(trainable), frozenset(missing), tuple(unread), unmoved, moved, observed,
+                    holders)  # fmt: skip
 
     @torch.no_grad()
     def updates(self, model: Any, optimizers: Sequence[Any] = ()) -> tuple[Statistics, ...]:
@@ -211,8 +196,9 @@ class Looks:
     ) -> dict[str, int | None]:  # fmt: skip
         """How many steps there were of each, one where that can not be counted; `None` where only its values tell."""
         counted = {path: _steps(parameter, optimizers, self.holders.get(path, -1)) for path, parameter, _ in there}
-        written = {path: None not in (kept.version, _version(parameter)) and _version(parameter) != kept.version
-                   for path, parameter, kept in there}  # fmt: skip
+        versions = {path: _version(parameter) for path, parameter, _ in there}
+        written = {path: None not in (kept.version, versions[path]) and versions[path] != kept.version
+                   for path, _, kept in there}  # fmt: skip
         votes: dict[int, list[bool]] = {}  # of those with a gradient, by optimizer
         for path, parameter, _ in there:
             if parameter.is_leaf and parameter.grad is not None:
